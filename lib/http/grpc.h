@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* gRPC over HTTP/2 (nghttp2) on any channel: unary and bidirectional streams, client and server.
+ * Messages are opaque bytes (protobuf outside). Flow control is end to end: a receiver that does not
+ * grpc_consume stops the sender; a sender learns when its queue is above the high-water mark. */
+#pragma once
+
+#include "lib/io/chan.h"
+
+/* Status codes (grpc.io). */
+enum grpc_status {
+    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_INVALID_ARGUMENT = 3,
+    GRPC_DEADLINE_EXCEEDED = 4, GRPC_NOT_FOUND = 5, GRPC_ALREADY_EXISTS = 6,
+    GRPC_PERMISSION_DENIED = 7, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_FAILED_PRECONDITION = 9,
+    GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
+    GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
+};
+const char *grpc_status_name(enum grpc_status status);
+
+struct grpc_conn;   /* one HTTP/2 connection, either side */
+struct grpc_stream; /* one call */
+
+struct grpc_limits {
+    uint32_t max_streams;      /* concurrent, server side; 0: 100 */
+    uint32_t max_message;      /* bytes of one received message; 0: 4 MiB */
+    uint32_t send_high_water;  /* queued bytes above which grpc_send_full says true; 0: 256 KiB */
+    int64_t keepalive_ns;      /* PING when idle that long, fail when unanswered as long; 0: off */
+};
+
+struct grpc_stream_ops {
+    /* One whole message; the bytes are borrowed for the call. */
+    void (*on_message)(struct grpc_stream *s, struct slice msg);
+    /* The other side is finished: for a server the client half-closed (GRPC_OK), for both the call
+     * ended. `detail` is grpc-message. With `final` true the stream is gone after the call. */
+    void (*on_end)(struct grpc_stream *s, enum grpc_status status, struct slice detail, bool final);
+    /* The send queue fell below half the high-water mark after grpc_send_full had said true. */
+    void (*on_drained)(struct grpc_stream *s);
+};
+void grpc_stream_set(struct grpc_stream *s, const struct grpc_stream_ops *ops, void *user);
+void *grpc_stream_user(const struct grpc_stream *s);
+struct grpc_conn *grpc_stream_conn(const struct grpc_stream *s);
+/* Request metadata by lower-case name (server: of the client; client: of the answer's head). */
+struct slice grpc_stream_metadata(const struct grpc_stream *s, struct slice name);
+/* Queue one message (copied). ERR_NOMEM, ERR_CLOSED. */
+enum err_code grpc_send(struct grpc_stream *s, struct slice msg);
+bool grpc_send_full(const struct grpc_stream *s);
+size_t grpc_send_queued(const struct grpc_stream *s);
+/* Client: half-close. Server: end with OK. */
+void grpc_end(struct grpc_stream *s);
+/* Server: end with a status and a text (percent-encoded by this module). */
+void grpc_fail(struct grpc_stream *s, enum grpc_status status, const char *detail);
+/* Abandon (RST_STREAM CANCEL); no further callbacks; the stream is gone. */
+void grpc_cancel(struct grpc_stream *s);
+
+struct grpc_conn_ops {
+    /* Server: a call arrived for `path` ("/pkg.Service/Method"); set ops on it, or grpc_fail it. */
+    void (*on_call)(struct grpc_conn *c, struct grpc_stream *s, struct slice path);
+    /* The connection is gone (after all its streams got on_end final); memory goes with the turn. */
+    void (*on_close)(struct grpc_conn *c, const struct err *why);
+    /* Client: the channel is open and settings were exchanged (may be NULL). */
+    void (*on_ready)(struct grpc_conn *c);
+};
+/* Take the channel (also on failure). Client: `authority` goes into each call. */
+int grpc_client(struct chan *chan, const char *authority, const struct grpc_limits *limits,
+                const struct grpc_conn_ops *ops, void *user, struct grpc_conn **ret,
+                struct err *err);
+int grpc_server(struct chan *chan, const struct grpc_limits *limits,
+                const struct grpc_conn_ops *ops, void *user, struct grpc_conn **ret,
+                struct err *err);
+void *grpc_conn_user(const struct grpc_conn *c);
+struct chan *grpc_conn_chan(const struct grpc_conn *c);
+/* Client: start a call. `metadata` is an array of name, value pairs ended by NULL; may be NULL.
+ * `timeout_ns` > 0 sends grpc-timeout and enforces it here too. */
+int grpc_call(struct grpc_conn *c, const char *path, const char *const *metadata,
+              int64_t timeout_ns, const struct grpc_stream_ops *ops, void *user,
+              struct grpc_stream **ret, struct err *err);
+/* Server: GOAWAY, live calls may end until they are done. */
+void grpc_conn_drain(struct grpc_conn *c);
+void grpc_conn_close(struct grpc_conn *c);

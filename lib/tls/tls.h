@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS channels and contexts on OpenSSL: mutual TLS 1.3 between workloads with SPIFFE verification,
+ * simple TLS for servers and clients. Contexts are immutable and reference-counted: rotation builds
+ * a new one and swaps the pointer; connections keep the one they began with. */
+#pragma once
+
+#include "lib/base/arena.h"
+#include "lib/io/chan.h"
+
+struct tls_ctx;
+
+struct tls_identity {       /* PEM texts, borrowed for the call only */
+    struct slice chain_pem; /* leaf first */
+    struct slice key_pem;
+};
+
+struct tls_ctx_opts {
+    bool server;
+    struct tls_identity identity;   /* empty chain: none (a plain TLS client) */
+    struct slice roots_pem;         /* trust anchors for the peer; empty with verify_peer: refuses all */
+    bool verify_peer;               /* servers: require a client certificate */
+    bool spiffe;                    /* the peer's leaf must carry exactly one URI SAN that is a SPIFFE
+                                       id; host names are not looked at */
+    const char *const *alpn;        /* NULL-terminated, in order of preference; may be NULL */
+    bool tls12;                     /* allow TLS 1.2 (origination, webhooks); mesh contexts: 1.3 only */
+    bool resume;                    /* session tickets (server) and session reuse (client) */
+};
+/* Build a context. The error names the bad part ("identity chain", "roots"). */
+int tls_ctx_new(const struct tls_ctx_opts *opts, struct tls_ctx **ret, struct err *err);
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
+void tls_ctx_unref(struct tls_ctx *ctx);
+
+/* Judge the peer's SPIFFE id after its chain was verified: ERR_OK, or ERR_DENIED with the reason in
+ * *err. Called within the handshake; must not block. */
+typedef enum err_code tls_judge_fn(void *user, struct slice spiffe_id, struct err *err);
+
+struct tls_conn_opts {
+    const char *sni;            /* client; NULL sends none */
+    const char *verify_host;    /* client, not spiffe: name the certificate must match; NULL: none */
+    tls_judge_fn *judge;        /* may be NULL: every verified peer passes */
+    void *judge_user;
+    struct slice session_key;   /* client with resume: sessions are kept per such key; copied */
+};
+/* Wrap `below` (taken, also on failure). The handshake starts at once; CHAN_OPEN when it is done,
+ * CHAN_FAIL with tls_chan_error when not. A server chan gets bytes that were sniffed before through
+ * `early` (copied). */
+int tls_chan_client(struct tls_ctx *ctx, struct chan *below, const struct tls_conn_opts *opts,
+                    struct chan **ret, struct err *err);
+int tls_chan_server(struct tls_ctx *ctx, struct chan *below, const struct tls_conn_opts *opts,
+                    struct slice early, struct chan **ret, struct err *err);
+
+/* Facts after CHAN_OPEN; borrow from the channel. Null slices when absent. */
+struct slice tls_chan_peer_spiffe(const struct chan *c);
+struct slice tls_chan_alpn(const struct chan *c);
+struct slice tls_chan_sni(const struct chan *c);
+bool tls_chan_resumed(const struct chan *c);
+/* SHA-256 of the peer's leaf (32 bytes; XFCC Hash), false when none. */
+bool tls_chan_peer_hash(const struct chan *c, unsigned char ret[32]);
+/* One line that says why it failed ("certificate verify failed: certificate has expired"). */
+const char *tls_chan_error(const struct chan *c);
+/* True for channels made by this module. */
+bool chan_is_tls(const struct chan *c);
+
+/* What a ClientHello says, from its first bytes (RFC 8446 4.1.2, RFC 6066 3). ERR_AGAIN: more bytes
+ * are needed; ERR_INVALID: not a ClientHello. *ret borrows from `bytes`. */
+struct tls_hello {
+    struct slice sni;
+    struct slice alpn; /* the raw protocol name list */
+};
+enum err_code tls_hello_parse(struct slice bytes, struct tls_hello *ret);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys, signing requests and certificates (RFC 5280, RFC 2986, SPIFFE X.509-SVID). PEM in, PEM out.
+ * Key material is wiped before release. */
+#pragma once
+
+#include "lib/base/buf.h"
+#include "lib/base/err.h"
+
+/* A fresh P-256 key as PKCS#8 PEM (heap, tls_pem_free wipes it). */
+int x509_key_new(char **ret_pem, struct err *err);
+void tls_pem_free(char *pem);
+void tls_pem_freep(char **pem);
+
+/* A PKCS#10 request for `spiffe_id` as URI SAN, signed by the key. */
+int x509_csr_new(const char *key_pem, const char *spiffe_id, char **ret_pem, struct err *err);
+
+/* A checked request: its signature is right and its key is P-256, P-384, Ed25519 or RSA >= 2048. */
+struct x509_csr_info {
+    char spiffe_id[256];    /* "" when it asked for none */
+    unsigned char spki[600]; /* DER SubjectPublicKeyInfo */
+    size_t spki_len;
+};
+int x509_csr_check(struct slice csr_pem, struct x509_csr_info *ret, struct err *err);
+
+/* Self-signed CA (P-256, pathlen 0, keyCertSign+cRLSign), subject O=trust domain. */
+int x509_ca_new(const char *trust_domain, int64_t wall_ns, int64_t life_s, char **ret_key_pem,
+                char **ret_cert_pem, struct err *err);
+
+struct x509_issue {
+    const char *ca_key_pem, *ca_cert_pem;
+    struct slice spki;       /* public key of the subject, DER */
+    const char *spiffe_id;   /* URI SAN; NULL when dns is used */
+    const char *const *dns;  /* NULL-terminated DNS SANs; NULL when none */
+    int64_t wall_ns;         /* now; notBefore is two minutes earlier (clock skew) */
+    int64_t life_s;
+    bool server, client;     /* extended key usage */
+};
+int x509_issue(const struct x509_issue *in, char **ret_cert_pem, struct err *err);
+/* DER SubjectPublicKeyInfo of a private key. */
+int x509_key_spki(const char *key_pem, unsigned char *ret, size_t cap, size_t *ret_len,
+                  struct err *err);
+
+struct x509_cert_info {
+    char spiffe_id[256]; /* "" when none */
+    char serial[64];     /* hex */
+    char subject[128];
+    int64_t not_before_ns, not_after_ns; /* civil time */
+    bool is_ca;
+};
+/* First certificate of a PEM text. */
+int x509_cert_info(struct slice pem, struct x509_cert_info *ret, struct err *err);
+/* Number of certificates in a PEM bundle; -1 when one does not parse. */
+int x509_bundle_count(struct slice pem);
+/* 32 bytes SHA-256. */
+void tls_sha256(struct slice in, unsigned char ret[32]);
