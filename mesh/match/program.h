@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program: what a proxy executes. `compile` makes these values, `wire` moves them (proto/tulle/
+ * discovery/v1/discovery.proto holds the same shape), `match` runs requests against them, and the
+ * proxy, the CLI's explain and the tests share them.
+ *
+ * Each resource is one immutable value in one arena with a reference count: replace, never mutate.
+ * Counts are atomic: workers share values. All slices borrow from the resource. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "lib/base/arena.h"
+#include "lib/base/err.h"
+#include "lib/base/slice.h"
+#include "lib/data/cidr.h"
+
+enum prog_kind {
+    PROG_SETTINGS = 1,
+    PROG_INBOUND = 2,
+    PROG_NAMES = 3,
+    PROG_SERVICE = 4,
+    PROG_ENDPOINTS = 5,
+    PROG_WORKLOAD = 6,
+};
+enum prog_state { PROG_VALUE, PROG_ABSENT, PROG_UNCHANGED, PROG_WITHHELD };
+enum prog_mtls { PROG_MTLS_UNSET, PROG_MTLS_DISABLE, PROG_MTLS_PERMISSIVE, PROG_MTLS_STRICT };
+enum prog_protocol {
+    PROG_AUTO,
+    PROG_TCP,
+    PROG_TLS,
+    PROG_HTTP,
+    PROG_HTTP2,
+    PROG_GRPC,
+};
+static inline bool prog_is_http(enum prog_protocol p)
+{
+    return p == PROG_HTTP || p == PROG_HTTP2 || p == PROG_GRPC;
+}
+
+/* First member of every resource. */
+struct prog {
+    atomic_uint refs;
+    enum prog_kind kind;
+    struct arena arena;  /* holds the resource itself too */
+    struct slice key;
+    struct slice version; /* content hash, 16 raw bytes */
+};
+/* NULL is fine. */
+void *prog_ref(const void *resource);
+void prog_unref(const void *resource);
+void prog_unrefp(void *pp); /* for CLEANUP */
+/* A zeroed resource of `size` bytes in its own arena with one reference; NULL without memory. */
+void *prog_new(enum prog_kind kind, size_t size, struct slice key, struct slice version);
+
+struct prog_strings {
+    struct slice *p;
+    uint32_t n;
+};
+
+/* --- Settings ----------------------------------------------------------------------------------- */
+struct prog_filter { /* binary fuse filter, 8-bit fingerprints; empty: contains nothing */
+    uint64_t seed;
+    uint32_t segment_length, segment_count;
+    struct slice fingerprints;
+};
+struct prog_settings {
+    struct prog prog;
+    struct slice trust_domain, cluster_domain, roots_pem, mesh_id;
+    struct prog_strings trust_domain_aliases;
+    bool registry_only, path_merge_slashes;
+    uint32_t discovery_wait_ms, drain_ms, trace_sampling_permyriad;
+    struct prog_filter filter;
+    struct cidr *pod_cidrs;
+    uint32_t n_pod_cidrs;
+    struct {
+        bool disabled, json;
+        struct slice format;
+    } access_log;
+};
+
+/* --- Workload ----------------------------------------------------------------------------------- */
+struct prog_workload {
+    struct prog prog;
+    struct slice name, namespace_, service_account, app, version, canonical_name,
+        canonical_revision, cluster, principal;
+};
+
+/* --- Inbound ------------------------------------------------------------------------------------ */
+enum prog_action { PROG_DENY, PROG_ALLOW, PROG_AUDIT, PROG_CUSTOM };
+/* A value of an authorization list: exact, prefix*, *suffix, * (present). */
+struct authz_source {
+    struct prog_strings principals, not_principals, namespaces, not_namespaces, service_accounts,
+        not_service_accounts;
+    struct cidr *ip_blocks, *not_ip_blocks;
+    uint32_t n_ip_blocks, n_not_ip_blocks;
+};
+struct authz_operation {
+    struct prog_strings hosts, not_hosts, methods, not_methods, paths, not_paths, ports, not_ports;
+};
+struct authz_condition {
+    struct slice key;
+    struct prog_strings values, not_values;
+};
+struct authz_rule {
+    struct authz_source *from;
+    struct authz_operation *to;
+    struct authz_condition *when;
+    uint32_t n_from, n_to, n_when;
+};
+struct authz_policy {
+    struct slice namespace_, name, closed;
+    enum prog_action action;
+    bool dry_run;
+    struct authz_rule *rules;
+    uint32_t n_rules;
+};
+struct prog_inbound_port {
+    uint16_t port;
+    enum prog_protocol protocol;
+    enum prog_mtls mtls;
+    struct slice service_host, service_name, service_namespace;
+};
+struct prog_inbound {
+    struct prog prog;
+    struct prog_inbound_port *ports;
+    uint32_t n_ports;
+    enum prog_mtls mtls; /* of ports not listed */
+    struct authz_policy *policies;
+    uint32_t n_policies;
+    struct prog_workload self; /* its `prog` is unused */
+    struct slice closed;       /* not empty: refuse everything, for this reason */
+};
+
+/* --- Names -------------------------------------------------------------------------------------- */
+struct prog_name {
+    struct slice host;           /* lower case, no trailing dot */
+    struct prog_strings address; /* raw bytes, 4 or 16 each */
+};
+struct prog_names {
+    struct prog prog;
+    struct prog_name *names; /* ordered by host */
+    uint32_t n_names;
+};
+
+/* --- Service ------------------------------------------------------------------------------------ */
+enum prog_match_kind { PROG_MATCH_NONE, PROG_MATCH_EXACT, PROG_MATCH_PREFIX, PROG_MATCH_REGEX,
+                       PROG_MATCH_PRESENT };
+struct re; /* lib/base/re.h: compiled when the resource is decoded, freed with it */
+struct prog_string_match {
+    enum prog_match_kind kind; /* NONE: no condition */
+    struct slice value;
+    struct re *re;
+};
+struct prog_field_match {
+    struct slice name;
+    struct prog_string_match match;
+    bool absent;
+};
+struct prog_http_match {
+    struct prog_string_match uri, scheme, method, authority;
+    bool ignore_uri_case;
+    struct prog_field_match *headers, *queries;
+    uint32_t n_headers, n_queries;
+    struct slice name;
+};
+struct prog_field {
+    struct slice name, value;
+};
+struct prog_header_ops {
+    struct prog_field *set, *add;
+    struct prog_strings remove;
+    uint32_t n_set, n_add;
+};
+struct prog_headers {
+    struct prog_header_ops request, response;
+};
+struct prog_destination {
+    uint32_t cluster, weight;
+    struct prog_headers headers;
+};
+enum { /* prog_retry.on */
+    PROG_RETRY_5XX = 1 << 0,
+    PROG_RETRY_GATEWAY_ERROR = 1 << 1,
+    PROG_RETRY_CONNECT_FAILURE = 1 << 2,
+    PROG_RETRY_REFUSED_STREAM = 1 << 3,
+    PROG_RETRY_RESET = 1 << 4,
+    PROG_RETRY_4XX = 1 << 5, /* retriable-4xx: 409 */
+    PROG_RETRY_STATUS = 1 << 6, /* retriable-status-codes */
+    PROG_RETRY_UNAVAILABLE = 1 << 7, /* grpc */
+    PROG_RETRY_CANCELLED = 1 << 8,
+    PROG_RETRY_DEADLINE = 1 << 9,
+    PROG_RETRY_EXHAUSTED = 1 << 10,
+    PROG_RETRY_INTERNAL = 1 << 11,
+    PROG_RETRY_RESET_BEFORE_REQUEST = 1 << 12,
+};
+struct prog_retry {
+    uint32_t attempts, on, per_try_timeout_ms, backoff_ms;
+    uint32_t *status;
+    uint32_t n_status;
+};
+struct prog_fault {
+    uint32_t delay_ms, delay_permyriad, abort_status, abort_permyriad;
+    int32_t abort_grpc;
+};
+struct prog_redirect {
+    struct slice uri, authority, scheme, prefix_rewrite;
+    uint32_t port, code;
+    bool port_from_request;
+};
+struct prog_rewrite {
+    struct slice uri, authority, substitution;
+    struct slice regex_text;
+    struct re *regex;
+};
+struct prog_mirror {
+    uint32_t cluster, permyriad;
+};
+enum prog_route_action { PROG_FORWARD, PROG_REDIRECT, PROG_DIRECT };
+struct prog_http_route {
+    struct slice name, origin;
+    struct prog_http_match *matches; /* none: matches all */
+    uint32_t n_matches;
+    enum prog_route_action action;
+    struct prog_destination *destinations;
+    uint32_t n_destinations, total_weight;
+    struct prog_redirect *redirect;
+    struct {
+        uint32_t status;
+        struct slice body;
+    } direct;
+    struct prog_rewrite *rewrite;  /* NULL: none */
+    struct prog_headers headers;
+    uint32_t timeout_ms;
+    struct prog_retry *retry;      /* NULL: no retries */
+    struct prog_fault *fault;      /* NULL: none */
+    struct prog_mirror *mirrors;
+    uint32_t n_mirrors;
+};
+struct prog_tcp_match {
+    struct cidr *subnets;
+    uint32_t n_subnets;
+    struct prog_strings sni;
+};
+struct prog_tcp_route {
+    struct slice origin;
+    struct prog_tcp_match *matches;
+    uint32_t n_matches;
+    struct prog_destination *destinations;
+    uint32_t n_destinations, total_weight;
+};
+enum prog_balancer { PROG_ROUND_ROBIN, PROG_LEAST_REQUEST, PROG_RANDOM, PROG_PASSTHROUGH,
+                     PROG_HASH };
+enum prog_tls { PROG_TLS_AUTO, PROG_TLS_DISABLE, PROG_TLS_MUTUAL_MESH, PROG_TLS_SIMPLE,
+                PROG_TLS_MUTUAL };
+struct prog_cluster {
+    struct slice name, host, subset, sni, service_name, service_namespace, problem;
+    uint16_t port;
+    struct prog_strings endpoints; /* keys */
+    uint64_t subset_selector;      /* 0: all endpoints */
+    enum prog_balancer balancer;
+    enum prog_tls tls;
+    bool original_dst;
+    struct prog_strings subject_alt_names;
+    struct {
+        uint32_t consecutive_5xx, interval_ms, base_ejection_ms, max_ejection_percent,
+            consecutive_gateway, consecutive_local, min_health_percent;
+    } outlier;
+    struct {
+        uint32_t max_connections, max_pending, max_requests, max_requests_per_connection,
+            max_retries, connect_timeout_ms, idle_timeout_ms;
+    } pool;
+};
+struct prog_service {
+    struct prog prog;
+    struct slice host, name, namespace_;
+    uint16_t port;
+    enum prog_protocol protocol;
+    struct prog_http_route *http;
+    struct prog_tcp_route *tcp;
+    struct prog_cluster *clusters;
+    uint32_t n_http, n_tcp, n_clusters;
+};
+
+/* --- Endpoints ---------------------------------------------------------------------------------- */
+struct prog_endpoint {
+    unsigned char address[16];
+    uint8_t address_len; /* 4 or 16 */
+    bool mtls, draining;
+    uint16_t port;
+    uint16_t identity, locality; /* index; out of range: none */
+    uint32_t weight;
+    uint64_t subsets; /* bit i: matches selectors[i] */
+};
+struct prog_endpoints {
+    struct prog prog;
+    struct prog_endpoint *p;
+    uint32_t n;
+    struct prog_strings identities, localities;
+    uint64_t *selectors;
+    uint32_t n_selectors;
+};
+/* The bit that stands for `selector` in these endpoints' `subsets`; all ones for selector 0 (every
+ * endpoint), 0 when the selector is not known there (no endpoint). */
+uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector);
+
+/* --- the filter (pure) -------------------------------------------------------------------------- */
+bool prog_filter_has(const struct prog_filter *f, struct slice key);
+/* Build over n distinct keys into the arena; ERR_NOMEM; ERR_INTERNAL if no seed works (never seen). */
+enum err_code prog_filter_build(struct arena *a, const struct slice *keys, size_t n,
+                                struct prog_filter *ret);
