@@ -7,6 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/base/clock.h"
+
+/* LOG(INFO, "Ready", "") is meant: an event without values. */
+#pragma GCC diagnostic ignored "-Wformat-zero-length"
+
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
 extern enum log_level log_threshold;
@@ -17,6 +22,8 @@ int log_level_parse(const char *name, enum log_level *ret);
 const char *log_level_name(enum log_level level);
 /* Redirect (tests, virtual wall clock). fd stays the caller's. */
 void log_set_fd(int fd);
+/* Take the civil time from `clock` (borrowed; NULL: the machine's clock). */
+void log_set_clock(const struct clock *clock);
 /* Lines dropped because the descriptor would have blocked. */
 uint64_t log_dropped(void);
 

@@ -3,6 +3,8 @@
  * a zeroed new last element or NULL when out of memory. Elements move when the vector grows. */
 #pragma once
 
+#include <string.h>
+
 #include "lib/base/mem.h"
 
 #define VEC(T)                                                                                     \

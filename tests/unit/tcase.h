@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
 
 #define TESTS(name)                                                                                \
     static void tests_(TCase *tc);                                                                 \
