@@ -27,7 +27,8 @@ const char *err_code_name(enum err_code code)
 }
 
 /* The text may be made from the old one (a caller passing err->msg), so it is built aside. */
-static void text_set(struct err *err, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void text_set(struct err *err, const char *fmt,
+                                                           va_list ap)
 {
     char tmp[sizeof err->msg];
 
