@@ -38,13 +38,16 @@ int sock_addr_parse_hostport(struct slice s, struct sock_addr *ret);
 char *sock_addr_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX]);
 char *sock_addr_ip_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX]);
 
-/* Listen; non-blocking, SO_REUSEADDR, SO_REUSEPORT when asked. Returns the fd or -1. */
+/* Listen; non-blocking, SO_REUSEADDR, SO_REUSEPORT when asked; accepted sockets inherit
+ * TCP_NODELAY.
+ * [::] takes IPv4 too, and means 0.0.0.0 on a machine without IPv6. Returns the fd or -1. */
 int sock_listen(const struct sock_addr *a, bool reuseport, int backlog, struct err *err);
 /* Start a TCP connect from `src` (NULL: any). TCP_NODELAY set. Returns the fd (connecting or
- * connected) or -1. `mark` != 0 sets SO_MARK. */
+ * connected) or -1; the end of the attempt shows as writability, its result in sock_error. */
 int sock_connect(const struct sock_addr *dst, const struct sock_addr *src, struct err *err);
 int sock_udp_bind(const struct sock_addr *a, struct err *err);
-/* Accept one; ERR_AGAIN when none is waiting, ERR_LIMIT when descriptors ran out. */
+/* Accept one; ERR_AGAIN when none is waiting, ERR_LIMIT when descriptors or memory ran out (the
+ * listener stays readable: pause it for a while, or the loop spins), ERR_IO when it is broken. */
 enum err_code sock_accept(int listener, int *ret_fd, struct sock_addr *ret_peer);
 /* Where a redirected connection wanted to go (SO_ORIGINAL_DST, IPv4 and IPv6); without a NAT entry
  * the local address. */

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "lib/io/sock.h"
+#include "tests/unit/tcase.h"
+
+static const struct {
+    const char *in, *want; /* NULL: refused */
+    bool loopback;
+} hostports[] = {
+    {"10.0.0.1:80", "10.0.0.1:80", false},
+    {"127.0.0.6:0", "127.0.0.6:0", true},
+    {"127.255.0.1:65535", "127.255.0.1:65535", true},
+    {"[fd00::1]:80", "[fd00::1]:80", false},
+    {"[::1]:15000", "[::1]:15000", true},
+    {"[::ffff:10.0.0.1]:80", "10.0.0.1:80", false},
+    {":8080", "[::]:8080", false},
+    {"10.0.0.1:65536", NULL, false},
+    {"10.0.0.1:", NULL, false},
+    {"10.0.0.1", NULL, false},
+    {"10.0.0:80", NULL, false},
+    {"010.0.0.1:80", NULL, false},
+    {"fd00::1:80", NULL, false},
+    {"[fd00::1]80", NULL, false},
+    {"[10.0.0.1]:80", NULL, false},
+    {"[]:80", NULL, false},
+    {"localhost:80", NULL, false},
+    {"10.0.0.1:+80", NULL, false},
+    {"", NULL, false},
+};
+
+START_TEST(hostport_form)
+{
+    struct sock_addr a, b;
+    char text[SOCK_TEXT_MAX];
+    int rc = sock_addr_parse_hostport(slice_str(hostports[_i].in), &a);
+
+    ck_assert_msg((rc == 0) == (hostports[_i].want != NULL), "%s", hostports[_i].in);
+    if (rc < 0)
+        return;
+    ck_assert_str_eq(sock_addr_text(&a, text), hostports[_i].want);
+    ck_assert_msg(sock_addr_is_loopback(&a) == hostports[_i].loopback, "%s", hostports[_i].in);
+    ck_assert_int_eq(sock_addr_parse_hostport(slice_str(text), &b), 0);
+    ck_assert(sock_addr_eq(&a, &b));
+    ck_assert_int_eq(sock_addr_from_bytes(sock_addr_bytes(&a), sock_addr_port(&a), &b), 0);
+    ck_assert(sock_addr_eq(&a, &b));
+    sock_addr_set_port(&b, (uint16_t)(sock_addr_port(&a) + 1));
+    ck_assert(!sock_addr_eq(&a, &b));
+}
+END_TEST
+
+START_TEST(an_embedded_nul_is_refused)
+{
+    struct sock_addr a;
+
+    ck_assert_int_eq(sock_addr_parse(slice_of("10.0.0.1\0x", 10), 80, &a), -1);
+    ck_assert_int_eq(sock_addr_from_bytes(slice_of("abc", 3), 80, &a), -1);
+}
+END_TEST
+
+static const struct {
+    const char *listen, *connect, *from;
+} meetings[] = {
+    {"127.0.0.1:0", "127.0.0.1", NULL},
+    {"127.0.0.1:0", "127.0.0.1", "127.0.0.6"},
+    {"[::1]:0", "::1", NULL},
+    {":0", "127.0.0.1", NULL}, /* IPv4 on a dual socket is folded */
+    {":0", "::1", NULL},
+};
+
+START_TEST(connect_meets_accept)
+{
+    struct sock_addr a, b, src, peer, dst;
+    struct err err = {0};
+    char text[SOCK_TEXT_MAX];
+    int one = 0;
+
+    ck_assert_int_eq(sock_addr_parse_hostport(slice_str(meetings[_i].listen), &a), 0);
+    int l = sock_listen(&a, true, 16, &err);
+    if (l < 0 && strstr(err.msg, "[::1]"))
+        return; /* a machine without IPv6 */
+    ck_assert_msg(l >= 0, "%s", err.msg);
+    ck_assert_int_eq(sock_accept(l, &(int){0}, &peer), ERR_AGAIN);
+    ck_assert_int_eq(sock_local(l, &a), 0);
+    ck_assert_int_eq(sock_addr_parse(slice_str(meetings[_i].connect), sock_addr_port(&a), &b), 0);
+    if (meetings[_i].from)
+        ck_assert_int_eq(sock_addr_parse(slice_str(meetings[_i].from), 0, &src), 0);
+    int c = sock_connect(&b, meetings[_i].from ? &src : NULL, &err);
+    if (c < 0 && b.sa.sa_family == AF_INET6) {
+        close(l);
+        return;
+    }
+    ck_assert_msg(c >= 0, "%s", err.msg);
+    struct pollfd p = {c, POLLOUT, 0};
+    poll(&p, 1, 1000);
+    ck_assert_int_eq(sock_error(c), 0);
+    int s = -1;
+    ck_assert_int_eq(sock_accept(l, &s, &peer), ERR_OK);
+    ck_assert_str_eq(sock_addr_ip_text(&peer, text),
+                     meetings[_i].from ? meetings[_i].from : meetings[_i].connect);
+    ck_assert_int_eq(sock_local(c, &a), 0);
+    ck_assert(sock_addr_eq(&a, &peer));
+    /* Nobody redirected it: the original destination is the local address. */
+    ck_assert_int_eq(sock_original_dst(s, &dst, &err), 0);
+    ck_assert(sock_addr_eq(&dst, &b));
+    ck_assert_int_eq(sock_peer(c, &a), 0);
+    ck_assert(sock_addr_eq(&a, &b));
+    ck_assert_int_eq(getsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, &(socklen_t){sizeof one}), 0);
+    ck_assert_int_ne(one, 0);
+    close(c);
+    close(s);
+    close(l);
+}
+END_TEST
+
+START_TEST(errors_name_the_address)
+{
+    struct sock_addr a;
+    struct err err = {0};
+
+    sock_addr_parse_hostport(SL("127.0.0.1:0"), &a);
+    int l = sock_listen(&a, false, 1, &err);
+    ck_assert_int_ge(l, 0);
+    sock_local(l, &a);
+    ck_assert_int_eq(sock_listen(&a, false, 1, &err), -1);
+    ck_assert_ptr_nonnull(strstr(err.msg, "127.0.0.1:"));
+    sock_addr_parse_hostport(SL("192.0.2.1:80"), &a); /* RFC 5737: nobody has it */
+    ck_assert_int_eq(sock_udp_bind(&a, &err), -1);
+    ck_assert_ptr_nonnull(strstr(err.msg, "192.0.2.1:80"));
+    ck_assert_int_eq(sock_original_dst(-1, &a, &err), -1);
+    ck_assert_int_eq(sock_accept(-1, &(int){0}, &a), ERR_IO);
+    close(l);
+}
+END_TEST
+
+TESTS(sock)
+{
+    tcase_add_loop_test(tc, hostport_form, 0, N_OF(hostports));
+    tcase_add_test(tc, an_embedded_nul_is_refused);
+    tcase_add_loop_test(tc, connect_meets_accept, 0, N_OF(meetings));
+    tcase_add_test(tc, errors_name_the_address);
+}
