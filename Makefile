@@ -140,11 +140,22 @@ $(O)/bin/tulle-proxy: $(O)/proxy/supervisor_main.o $(O)/proxy.a $(SUPERVISOR_LIB
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS)) $(if $(SAN),,-static-pie) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_lib/base)
 
-all: $(PROGRAMS) ## build the four programs (the proxy as two executables)
+# RE2 is C++ and large: a shared object that the first regular expression loads (lib/base/re.h).
+RE2_SO := $(O)/bin/tulle-re2.so
+$(RE2_SO): lib/base/re2/shim.cc lib/base/re2/shim.h
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CPPFLAGS) $(filter-out -fPIE,$(CXXFLAGS)) -fPIC $(filter-out -pie,$(LDFLAGS)) -shared -o $@ $< $(call pc,re2)
+TESTDATA += $(RE2_SO)
+unit: export TULLE_LIBDIR := $(abspath $(O)/bin)
+
+all: $(PROGRAMS) $(RE2_SO) ## build the four programs (the proxy as two executables)
 
 install: all ## install under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/tulle
+	install -m 755 $(RE2_SO) $(DESTDIR)$(PREFIX)/lib/tulle
 
 deps: ## install the Debian packages that are missing, or print the command that would
 	$(Q)tools/deps.sh
