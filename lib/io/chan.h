@@ -91,8 +91,7 @@ static inline int chan_fd(const struct chan *c)
     return c->ops->fd(c);
 }
 
-/* --- TCP ---------------------------------------------------------------------------------------
- */
+/* --- TCP --- */
 /* Adopt a connected or connecting stream socket (taken, also on failure). CHAN_OPEN comes when it
  * is connected; for an accepted one pass connected = true: open at once, without an event. A
  * connect that fails is CHAN_FAIL with ERR_UNAVAILABLE or ERR_TIMEOUT, and its errno. */
@@ -106,8 +105,7 @@ const char *chan_failure_text(const struct chan *c);
 /* What an errno of a socket call means to an owner. */
 enum err_code chan_errno_code(int errnum);
 
-/* --- memory pair for tests: what one side writes the other reads ---------------------------------
- */
+/* --- memory pair for tests: what one side writes the other reads --- */
 /* `cap` bytes in flight per direction. Both are open at once, without an event. */
 int chan_mem_pair(struct loop *loop, size_t cap, struct chan **ret_a, struct chan **ret_b,
                   struct err *err);

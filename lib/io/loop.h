@@ -90,8 +90,7 @@ struct loop_task {
 void loop_task_add(struct loop *loop, struct loop_task *t, void (*cb)(struct loop_task *));
 void loop_task_clear(struct loop *loop, struct loop_task *t);
 
-/* --- wake-ups from other threads ---------------------------------------------------------------
- */
+/* --- wake-ups from other threads --- */
 struct loop_wake {
     struct loop_io io;
     struct loop *loop;
@@ -103,8 +102,7 @@ void loop_wake_fini(struct loop_wake *w);
 /* Any thread, async-signal-safe; several calls before the turn give one callback. */
 void loop_wake_send(struct loop_wake *w);
 
-/* --- signals (signalfd; the signal is blocked in this thread) ----------------------------------
- */
+/* --- signals (signalfd; the signal is blocked in this thread) --- */
 struct loop_signal {
     struct loop_io io;
     struct loop *loop;

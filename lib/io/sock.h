@@ -39,8 +39,8 @@ char *sock_addr_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX]);
 char *sock_addr_ip_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX]);
 
 /* Listen; non-blocking, SO_REUSEADDR, SO_REUSEPORT when asked; accepted sockets inherit
- * TCP_NODELAY.
- * [::] takes IPv4 too, and means 0.0.0.0 on a machine without IPv6. Returns the fd or -1. */
+ * TCP_NODELAY. [::] takes IPv4 too, and means 0.0.0.0 on a machine without IPv6. Returns the fd or
+ * -1. */
 int sock_listen(const struct sock_addr *a, bool reuseport, int backlog, struct err *err);
 /* Start a TCP connect from `src` (NULL: any). TCP_NODELAY set. Returns the fd (connecting or
  * connected) or -1; the end of the attempt shows as writability, its result in sock_error. */
