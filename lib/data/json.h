@@ -33,6 +33,9 @@ char *json_text(const json_t *v, enum json_style style);
 void json_quote(struct slice s, struct buf *out);
 /* A new string value of bytes that may not be UTF-8 (U+FFFD stands in); NULL without memory. */
 json_t *json_string_of(struct slice s);
+/* The keys of an object in byte order: heap array (mem_free) of borrowed names; NULL when out of
+ * memory. */
+const char **json_sorted_keys(const json_t *v, size_t *ret_len);
 /* "an object", "a string", ... for messages. */
 const char *json_kind(const json_t *v);
 
