@@ -16,7 +16,7 @@ LD_helm="-X helm.sh/helm/v3/internal/version.version=$HELM_VERSION"
 LD_helm+=" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1"
 LD_helm+=" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34"
 # CPU minutes from a cold Go cache; told to the user before the first figure of our own is there.
-COLD_kubernetes=15 COLD_coredns=3 COLD_helm=4
+COLD_kubernetes=10 COLD_coredns=2 COLD_helm=2
 PACKAGE_kubernetes=. PACKAGE_coredns=. PACKAGE_helm=helm.sh/helm/v3/cmd/helm
 : "$LD_coredns$COLD_kubernetes$COLD_coredns$COLD_helm"
 : "$PACKAGE_kubernetes$PACKAGE_coredns$PACKAGE_helm"

@@ -45,8 +45,6 @@ apiserver_up() {
     die "the API server does not become ready"
 }
 
-# A token that the API server takes exists only when the controllers have made the default
-# service account; that is what "up" means here.
 controllers_up() {
     local p=$DIR/pki c=$DIR/kubeconfigs
     proc_start kube-controller-manager "$KUBE" kube-controller-manager \
@@ -58,6 +56,10 @@ controllers_up() {
         --service-cluster-ip-range "$SERVICE_RANGE"
     proc_start kube-scheduler "$KUBE" kube-scheduler --kubeconfig "$c/scheduler" \
         --bind-address 127.0.0.1 --leader-elect=false
+}
+
+# A pod can be made only when the controllers have made the default service account.
+controllers_ready() {
     until_true 60 kubectl_ -n default get serviceaccount default && return
     proc_log_tail kube-controller-manager
     die "the controller manager does not work"

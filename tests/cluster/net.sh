@@ -53,7 +53,7 @@ net_fence() {
     local uplinks rule=
     uplinks=$(net_uplinks | sed 's/.*/"&"/' | paste -sd,)
     [ -z "$uplinks" ] ||
-        rule="iifname \"$BRIDGE\" oifname { $uplinks } reject with icmpx admin-prohibited"
+        rule="iifname \"$BRIDGE\" oifname { $uplinks } counter reject with icmpx admin-prohibited"
     nft delete table inet "$NFT_TABLE" 2>/dev/null || true
     nft -f - <<EOF
 table inet $NFT_TABLE {

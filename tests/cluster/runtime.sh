@@ -44,6 +44,10 @@ state = "$c/state"
     conf_dir = "$DIR/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "$(runtime_snapshotter)"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        Root = "$c/runc"
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = "$c/hosts"
 EOF
@@ -130,6 +134,19 @@ runtime_kill() {
     die "processes do not end: ${pids[*]}"
 }
 
+# Two places that cannot be moved: CNI's results, which carry our network's name, and sockets of
+# shims, where those without a listener are nobody's.
+runtime_tidy_shared() {
+    local socket result id
+    for result in /var/lib/cni/results/tulle-pods-*-eth0; do
+        id=${result##*/tulle-pods-}
+        rm -f "$result" "/var/lib/cni/results/cni-loopback-${id%-eth0}-lo"
+    done
+    for socket in /run/containerd/s/*; do
+        [ ! -S "$socket" ] || grep -qF " $socket" /proc/net/unix || rm -f "$socket"
+    done
+}
+
 runtime_down() {
     local group
     runtime_kill runtime_pids
@@ -138,6 +155,7 @@ runtime_down() {
     # The newest mount first: some lie inside others.
     awk -v d="$DIR/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | tac |
         while read -r m; do umount -l "$m" 2>/dev/null || true; done
+    runtime_tidy_shared
     runtime_cgroups | while read -r group; do
         find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done

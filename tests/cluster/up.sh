@@ -76,6 +76,7 @@ say "kubelet, kube-proxy, CoreDNS"
 kubelet_up
 kube_proxy_up
 coredns_up
+controllers_ready
 until_true 90 node_ready || { proc_log_tail kubelet; die "node $NODE_NAME does not become Ready"; }
 say "node $NODE_NAME is Ready"
 until_true 60 dns_works || { proc_log_tail coredns; proc_log_tail kube-proxy; die "no DNS"; }
