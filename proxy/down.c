@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/down.h"
+
+#include "proxy/worker.h"
+
+void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct chan *chan,
+                const struct down_info *info)
+{
+    d->kind = kind;
+    d->worker = w;
+    d->chan = chan;
+    d->info = *info;
+    d->next = w->downs;
+    d->prev = &w->downs;
+    if (d->next)
+        d->next->prev = &d->next;
+    w->downs = d;
+    w->n_downs++;
+}
+
+void down_leave(struct down *d)
+{
+    if (!d->prev)
+        return;
+    *d->prev = d->next;
+    if (d->next)
+        d->next->prev = d->prev;
+    d->prev = NULL;
+    d->worker->n_downs--;
+    down_info_fini(&d->info);
+}
+
+void down_info_fini(struct down_info *info)
+{
+    prog_unref(info->inbound_prog);
+    info->inbound_prog = NULL;
+}

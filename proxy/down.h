@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Downstream connections: what is known of one, and the list of them that draining walks. */
+#pragma once
+
+#include "lib/io/chan.h"
+#include "lib/tls/tls.h"
+#include "mesh/match/program.h"
+
+struct worker;
+
+struct down_info {
+    uint64_t id;                   /* unique in the worker; in logs */
+    bool inbound;
+    bool mtls;                     /* the peer showed a verified workload certificate */
+    struct sock_addr peer, orig;   /* who called; where the client wanted to go */
+    struct prog_inbound_port port; /* inbound: what is configured for it; borrows from `inbound` */
+    struct prog_inbound *inbound_prog; /* counted; NULL on the outbound side */
+    int64_t start_ns;
+};
+
+enum down_kind { DOWN_INCOMING, DOWN_TCP, DOWN_HTTP };
+struct down {
+    struct down *next, **prev;
+    enum down_kind kind;
+    struct worker *worker;
+    struct chan *chan;
+    struct down_info info;
+    /* Finish: no new request after the current one; close when idle. */
+    void (*drain)(struct down *d);
+    /* Close now. */
+    void (*abort)(struct down *d);
+};
+/* Enter and leave the worker's list. `info` is moved in; down_leave releases what it holds. */
+void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct chan *chan,
+                const struct down_info *info);
+void down_leave(struct down *d);
+/* Release an info that was not moved into a down. */
+void down_info_fini(struct down_info *info);
+/* The peer's SPIFFE id; null when it showed none. Borrows from the channel. */
+static inline struct slice down_principal(const struct down *d)
+{
+    return d->info.mtls ? tls_chan_peer_spiffe(d->chan) : SLICE_NULL;
+}
+
+/* A listener got a connection (fd is taken). */
+struct listener;
+void incoming_start(struct listener *l, int fd, const struct sock_addr *peer);
+
+/* Carry a connection as opaque bytes. Takes `chan`, `info`, and the reference `service` (NULL: the
+ * address that was dialled, or the application on the inbound side). `early` was read already.
+ * `up` (may be NULL) is a channel that was dialled meanwhile to `up_host`; both are taken. */
+struct up_host;
+void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
+               struct prog_service *service, struct slice early, struct chan *up,
+               struct up_host *up_host);
+/* The host that tcp_start would dial: ERR_OK with a counted *ret; ERR_NOT_FOUND, ERR_DENIED... */
+enum err_code tcp_pick(struct worker *w, const struct down_info *info,
+                       const struct prog_service *service, struct up_host **ret,
+                       const char **ret_why);
+
+/* Carry a connection as HTTP/1. Takes as tcp_start does. `unanswered`: the operator did not answer
+ * about the address in time; requests that no authority saves get 503 with flag NC. */
+void h1_start(struct worker *w, struct chan *chan, struct down_info *info,
+              struct prog_service *service, struct slice early, bool unanswered);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/filter/headers.h"
+
+#include <stdio.h>
+
+#include "proxy/down.h"
+#include "proxy/worker.h"
+
+static bool is_authority(struct slice name)
+{
+    return slice_is(name, "host") || slice_is(name, ":authority");
+}
+
+enum err_code headers_apply(struct http_head *h, const struct prog_header_ops *ops)
+{
+    enum err_code rc = ERR_OK;
+    for (uint32_t i = 0; i < ops->remove.n; i++)
+        if (!is_authority(ops->remove.p[i]))
+            http_head_remove(h, ops->remove.p[i]);
+    for (uint32_t i = 0; i < ops->n_set && rc == ERR_OK; i++) {
+        if (is_authority(ops->set[i].name))
+            h->authority = ops->set[i].value;
+        else
+            rc = http_head_set(h, ops->set[i].name, ops->set[i].value);
+    }
+    for (uint32_t i = 0; i < ops->n_add && rc == ERR_OK; i++)
+        rc = http_head_add(h, ops->add[i].name, ops->add[i].value);
+    return rc;
+}
+
+/* x-forwarded-client-cert as Envoy writes it: By=<our id>;Hash=<sha256 of the leaf>;Subject="";URI=<id>. */
+static enum err_code set_client_cert(struct http_head *h, const struct down *d)
+{
+    static const char hex[] = "0123456789abcdef";
+    unsigned char hash[32];
+    char digest[65], text[1024];
+    struct slice peer = down_principal(d);
+    const struct prog_workload *self = &d->info.inbound_prog->self;
+    if (!peer.len || !tls_chan_peer_hash(d->chan, hash))
+        return ERR_OK;
+    for (size_t i = 0; i < sizeof hash; i++) {
+        digest[2 * i] = hex[hash[i] >> 4];
+        digest[2 * i + 1] = hex[hash[i] & 15];
+    }
+    digest[64] = '\0';
+    int n = snprintf(text, sizeof text, "By=%.*s;Hash=%s;Subject=\"\";URI=%.*s",
+                     SL_FMT(self->principal), digest, SL_FMT(peer));
+    if (n < 0 || (size_t)n >= sizeof text)
+        return ERR_LIMIT;
+    return http_head_set(h, SL("x-forwarded-client-cert"), slice_of(text, (size_t)n));
+}
+
+enum err_code headers_inbound(struct http_head *h, const struct down *d)
+{
+    http_head_remove(h, SL("x-forwarded-client-cert"));
+    enum err_code rc = d->info.mtls ? set_client_cert(h, d) : ERR_OK;
+    if (rc == ERR_OK && !http_head_get(h, SL("x-forwarded-proto")).p)
+        rc = http_head_set(h, SL("x-forwarded-proto"), SL("http"));
+    return rc;
+}
+
+enum err_code headers_request_id(struct http_head *h, struct worker *w, struct slice *ret)
+{
+    *ret = http_head_get(h, SL("x-request-id"));
+    if (ret->len)
+        return ERR_OK;
+    struct rnd *r = loop_rnd(w->loop);
+    uint64_t a = rnd_u64(r), b = rnd_u64(r);
+    char id[40]; /* a random UUID (RFC 9562 5.4) */
+    int n = snprintf(id, sizeof id, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(a >> 32),
+                     (unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff,
+                     (unsigned)(0x8000 | (b >> 50)), (unsigned long long)(b & 0xffffffffffff));
+    enum err_code rc = http_head_set(h, SL("x-request-id"), slice_of(id, (size_t)n));
+    *ret = http_head_get(h, SL("x-request-id"));
+    return rc;
+}

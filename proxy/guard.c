@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/guard.h"
+
+#include "lib/base/log.h"
+#include "proxy/worker.h"
+
+struct match_address address_of(const struct sock_addr *a)
+{
+    struct match_address m = {0};
+    struct slice b = sock_addr_bytes(a);
+    memcpy(m.bytes, b.p, b.len);
+    m.len = (uint8_t)b.len;
+    return m;
+}
+
+/* Dry-run and audit policies refuse nothing; what they would have done is in the log. */
+static void log_dry_run(const struct down *d, const struct authz_verdict *v)
+{
+    if (v->dry_run.any && v->dry_run.policy)
+        LOG(INFO, "Dry-run policy decided", "connection=%llu policy=%.*s/%.*s rule=%u allowed=%s",
+            (unsigned long long)d->info.id, SL_FMT(v->dry_run.policy->namespace_),
+            SL_FMT(v->dry_run.policy->name), v->dry_run.rule, v->dry_run.allowed ? "yes" : "no");
+    if (v->audit)
+        LOG(INFO, "Audit policy matched", "connection=%llu policy=%.*s/%.*s",
+            (unsigned long long)d->info.id, SL_FMT(v->audit->namespace_), SL_FMT(v->audit->name));
+}
+
+static bool guard(struct down *d, const struct match_request *http, char *detail)
+{
+    if (!d->info.inbound)
+        return true;
+    const struct prog_inbound *in = d->info.inbound_prog;
+    if (in->n_policies == 0 && in->closed.len == 0)
+        return true;
+    const struct prog_settings *s = d->worker->know.settings;
+    struct authz_request r = {
+        .principal = down_principal(d),
+        .source = address_of(&d->info.peer),
+        .destination = address_of(&d->info.orig),
+        .port = sock_addr_port(&d->info.orig),
+        .sni = chan_is_tls(d->chan) ? tls_chan_sni(d->chan) : SLICE_NULL,
+        .http = http,
+        .trust_domain = s ? s->trust_domain : SLICE_NULL,
+        .trust_domain_aliases = s ? &s->trust_domain_aliases : NULL,
+    };
+    struct authz_verdict v;
+    authz_decide(in, &r, &v);
+    log_dry_run(d, &v);
+    authz_detail(&v, detail, GUARD_DETAIL_MAX);
+    return v.allowed;
+}
+
+bool guard_tcp(struct down *d, const char **ret_why)
+{
+    char detail[GUARD_DETAIL_MAX];
+    if (guard(d, NULL, detail))
+        return true;
+    LOG(INFO, "Connection refused by policy", "connection=%llu detail=%s",
+        (unsigned long long)d->info.id, detail);
+    *ret_why = "rbac_access_denied";
+    return false;
+}
+
+bool guard_http(struct down *d, const struct match_request *req, char detail[GUARD_DETAIL_MAX])
+{
+    return guard(d, req, detail);
+}

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connection before it is known what it carries: ask who was dialled, look at the first bytes,
+ * terminate mutual TLS, then hand over to the HTTP or the TCP side.
+ *
+ * Where a server may speak first, the other side is dialled meanwhile and whoever speaks first
+ * decides; a client that is quick costs no dial. In STRICT inbound TLS must come first. */
+#include "proxy/down.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "proxy/sniff.h"
+#include "proxy/telemetry.h"
+#include "proxy/upstream/upstream.h"
+#include "proxy/worker.h"
+
+#include <unistd.h>
+
+enum { RACE_AFTER_MS = 3, EARLY_MAX = 16 * 1024 + 512 };
+
+struct incoming {
+    struct down down;
+    struct prog_service *service; /* counted */
+    struct buf early;             /* bytes read so far */
+    struct know_waiter waiter;
+    struct loop_timer timer;
+    struct loop_task gone;
+    struct chan *race;            /* dialled meanwhile */
+    struct up_host *race_host;
+    bool unanswered;              /* the operator did not tell who was dialled */
+    bool may_race;
+    bool tls_done;
+};
+
+static void incoming_free(struct loop_task *t)
+{
+    struct incoming *in = CONTAINER_OF(t, struct incoming, gone);
+    buf_fini(&in->early);
+    mem_free(in);
+}
+
+static void race_drop(struct incoming *in)
+{
+    loop_timer_clear(in->down.worker->loop, &in->timer);
+    chan_close(in->race);
+    up_host_unref(in->race_host);
+    in->race = NULL;
+    in->race_host = NULL;
+}
+
+/* Let go of everything that was not handed over. */
+static void incoming_end(struct incoming *in)
+{
+    struct worker *w = in->down.worker;
+    know_wait_cancel(&in->waiter);
+    race_drop(in);
+    prog_unref(in->service);
+    in->service = NULL;
+    chan_close(in->down.chan);
+    in->down.chan = NULL;
+    down_leave(&in->down);
+    loop_task_add(w->loop, &in->gone, incoming_free);
+}
+
+static void incoming_abort(struct down *d)
+{
+    incoming_end(CONTAINER_OF(d, struct incoming, down));
+}
+
+/* Close a connection whose refusal must be seen: counted, logged, flagged. */
+static void incoming_refuse(struct incoming *in, unsigned flag, const char *details)
+{
+    telemetry_refused(in->down.worker, &in->down, in->service, flag, details);
+    if (in->down.chan && !chan_is_tls(in->down.chan))
+        chan_tcp_reset(in->down.chan);
+    incoming_end(in);
+}
+
+static void become_http(struct incoming *in)
+{
+    struct chan *c = in->down.chan;
+    struct down_info info = in->down.info;
+    struct prog_service *svc = in->service;
+    in->down.chan = NULL;
+    in->down.info.inbound_prog = NULL;
+    in->service = NULL;
+    h1_start(in->down.worker, c, &info, svc, buf_slice(&in->early), in->unanswered);
+    incoming_end(in);
+}
+
+static void become_tcp(struct incoming *in)
+{
+    if (in->unanswered) {
+        incoming_refuse(in, FLAG_NC, "no_answer_from_operator");
+        return;
+    }
+    struct chan *c = in->down.chan, *up = in->race;
+    struct up_host *host = in->race_host;
+    struct down_info info = in->down.info;
+    struct prog_service *svc = in->service;
+    in->down.chan = NULL;
+    in->down.info.inbound_prog = NULL;
+    in->service = NULL;
+    in->race = NULL;
+    in->race_host = NULL;
+    tcp_start(in->down.worker, c, &info, svc, buf_slice(&in->early), up, host);
+    incoming_end(in);
+}
+
+static void race_event(void *user, unsigned events)
+{
+    struct incoming *in = user;
+    if (events & (CHAN_READ | CHAN_FAIL))
+        become_tcp(in); /* the server spoke (or refused) first */
+}
+
+static void race_start(struct loop_timer *t)
+{
+    struct incoming *in = CONTAINER_OF(t, struct incoming, timer);
+    struct worker *w = in->down.worker;
+    struct err err = {0};
+    const char *why;
+    if (tcp_pick(w, &in->down.info, in->service, &in->race_host, &why) != ERR_OK)
+        return; /* the client's first bytes decide what it is told */
+    struct sock_addr src;
+    if (up_dial(in->race_host, UP_ALPN_TCP, worker_dial_source(&in->down.info, &src), &in->race,
+                &err) < 0) {
+        up_host_unref(in->race_host);
+        in->race_host = NULL;
+        in->race = NULL;
+        return;
+    }
+    chan_owner(in->race, race_event, in);
+}
+
+static enum prog_protocol port_protocol(const struct incoming *in)
+{
+    if (in->down.info.inbound)
+        return in->down.info.port.protocol;
+    return in->service ? in->service->protocol : PROG_AUTO;
+}
+
+static void incoming_event(void *user, unsigned events);
+
+static void handshake_late(struct loop_timer *t)
+{
+    incoming_refuse(CONTAINER_OF(t, struct incoming, timer), FLAG_DC, "tls_handshake_timeout");
+}
+
+static void start_tls(struct incoming *in)
+{
+    struct worker *w = in->down.worker;
+    struct err err = {0};
+    race_drop(in);
+    struct tls_conn_opts opts = {0};
+    struct chan *below = in->down.chan;
+    in->down.chan = NULL;
+    if (!w->server_tls) {
+        chan_close(below);
+        incoming_refuse(in, FLAG_UF, "no_workload_certificate_yet");
+        return;
+    }
+    if (tls_chan_server(w->server_tls, below, &opts, buf_slice(&in->early), &in->down.chan, &err) <
+        0) {
+        in->down.chan = NULL;
+        incoming_refuse(in, FLAG_DC, "tls_setup_failed");
+        return;
+    }
+    buf_reset(&in->early);
+    chan_owner(in->down.chan, incoming_event, in);
+    loop_timer_in(w->loop, &in->timer, w->limits->sniff_timeout_ns, handshake_late);
+}
+
+/* What the bytes at hand say; SNIFF_MORE waits for more. */
+static void incoming_classify(struct incoming *in, bool eof)
+{
+    struct down_info *info = &in->down.info;
+    enum prog_protocol proto = port_protocol(in);
+    bool tls_possible = info->inbound && !in->tls_done && info->port.mtls != PROG_MTLS_DISABLE;
+    enum sniff s = sniff(buf_slice(&in->early), tls_possible, eof);
+    switch (s) {
+    case SNIFF_MORE:
+        return;
+    case SNIFF_MESH_TLS:
+        start_tls(in);
+        return;
+    case SNIFF_TLS:
+    case SNIFF_OTHER:
+    case SNIFF_HTTP2:
+    case SNIFF_HTTP1:
+        break;
+    }
+    if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {
+        incoming_refuse(in, FLAG_NR, "plaintext_refused_by_strict_mtls");
+        return;
+    }
+    if (s == SNIFF_HTTP1 && (proto == PROG_AUTO || proto == PROG_HTTP))
+        become_http(in);
+    else if (s == SNIFF_OTHER && proto == PROG_HTTP)
+        become_http(in); /* declared HTTP: the codec refuses what is none */
+    else
+        become_tcp(in);
+}
+
+static void incoming_readable(struct incoming *in)
+{
+    struct worker *w = in->down.worker;
+    for (;;) {
+        size_t n;
+        enum err_code rc = chan_read(in->down.chan, w->scratch, WORKER_SCRATCH / 2, &n);
+        if (rc == ERR_AGAIN)
+            return;
+        if (rc == ERR_EOF) {
+            if (buf_len(&in->early) == 0 && !in->may_race)
+                incoming_end(in);
+            else
+                incoming_classify(in, true);
+            return;
+        }
+        if (rc != ERR_OK) {
+            incoming_end(in);
+            return;
+        }
+        buf_add(&in->early, w->scratch, n);
+        if (buf_err(&in->early) != ERR_OK) {
+            incoming_refuse(in, FLAG_DPE, "first_bytes_too_long");
+            return;
+        }
+        struct chan *before = in->down.chan;
+        incoming_classify(in, false);
+        if (in->down.chan != before)
+            return; /* handed over, or TLS stands in between now */
+    }
+}
+
+/* The first bytes are awaited; start the race where the server may be the one to speak. */
+static void incoming_await(struct incoming *in)
+{
+    struct worker *w = in->down.worker;
+    const struct down_info *info = &in->down.info;
+    enum prog_protocol proto = port_protocol(in);
+    bool must_tls = info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT;
+    in->may_race = !must_tls && !in->unanswered && !prog_is_http(proto);
+    if (in->may_race)
+        loop_timer_in(w->loop, &in->timer, RACE_AFTER_MS * NS_PER_MS, race_start);
+    chan_owner(in->down.chan, incoming_event, in);
+    incoming_readable(in);
+}
+
+static void tls_opened(struct incoming *in)
+{
+    struct worker *w = in->down.worker;
+    loop_timer_clear(w->loop, &in->timer);
+    in->tls_done = true;
+    in->down.info.mtls = true;
+    struct slice alpn = tls_chan_alpn(in->down.chan);
+    enum prog_protocol proto = in->down.info.port.protocol;
+    if (slice_is(alpn, "istio-http/1.1") || slice_is(alpn, "istio-http/1.0")) {
+        in->down.info.port.protocol = PROG_HTTP;
+    } else if (proto == PROG_HTTP) {
+        /* The client carries it as opaque bytes; its head is looked at all the same. */
+        in->down.info.port.protocol = PROG_AUTO;
+    }
+    incoming_await(in);
+}
+
+static void incoming_event(void *user, unsigned events)
+{
+    struct incoming *in = user;
+    if (events & CHAN_FAIL) {
+        if (chan_is_tls(in->down.chan) && !in->tls_done)
+            incoming_refuse(in, FLAG_DC, tls_chan_error(in->down.chan));
+        else
+            incoming_end(in);
+        return;
+    }
+    if (chan_is_tls(in->down.chan) && !in->tls_done) {
+        if (events & CHAN_OPEN)
+            tls_opened(in);
+        return;
+    }
+    if (events & CHAN_READ)
+        incoming_readable(in);
+}
+
+/* --- outbound: who was dialled? -------------------------------------------------------------------- */
+
+static void outbound_known(struct incoming *in, enum know_state state, struct prog_service *svc)
+{
+    switch (state) {
+    case KNOW_VALUE:
+        in->service = prog_ref(svc);
+        break;
+    case KNOW_ABSENT:
+        break;
+    default:
+        in->unanswered = true;
+        break;
+    }
+    incoming_await(in);
+}
+
+static struct slice address_key(const struct down_info *info, char ret[SOCK_TEXT_MAX])
+{
+    return slice_str(sock_addr_text(&info->orig, ret));
+}
+
+static void outbound_answered(struct know_waiter *waiter, enum know_state state)
+{
+    struct incoming *in = CONTAINER_OF(waiter, struct incoming, waiter);
+    char text[SOCK_TEXT_MAX];
+    struct prog_service *svc = NULL;
+    if (state == KNOW_VALUE)
+        state = know_service(&in->down.worker->know, address_key(&in->down.info, text), &svc);
+    outbound_known(in, state, svc);
+}
+
+static bool in_pod_ranges(const struct prog_settings *s, struct slice addr)
+{
+    for (uint32_t i = 0; s && i < s->n_pod_cidrs; i++)
+        if (cidr_contains(&s->pod_cidrs[i], addr))
+            return true;
+    return false;
+}
+
+static void outbound_look_up(struct incoming *in)
+{
+    struct know *k = &in->down.worker->know;
+    struct slice addr = sock_addr_bytes(&in->down.info.orig);
+    if (!know_in_mesh(k, addr) && !in_pod_ranges(k->settings, addr)) {
+        outbound_known(in, KNOW_ABSENT, NULL);
+        return;
+    }
+    char text[SOCK_TEXT_MAX];
+    struct slice key = address_key(&in->down.info, text);
+    struct prog_service *svc = NULL;
+    enum know_state st = know_service(k, key, &svc);
+    if (st == KNOW_WAITING)
+        know_wait_service(k, key, &in->waiter, outbound_answered);
+    else
+        outbound_known(in, st, svc);
+}
+
+/* --- inbound: what is configured for the port? ------------------------------------------------------ */
+
+static void inbound_look_up(struct incoming *in)
+{
+    struct know *k = &in->down.worker->know;
+    struct down_info *info = &in->down.info;
+    uint16_t port = sock_addr_port(&info->orig);
+    info->inbound_prog = prog_ref(k->inbound);
+    info->port = (struct prog_inbound_port){.port = port, .mtls = k->inbound->mtls};
+    for (uint32_t i = 0; i < k->inbound->n_ports; i++)
+        if (k->inbound->ports[i].port == port)
+            info->port = k->inbound->ports[i];
+    if (info->port.mtls == PROG_MTLS_UNSET)
+        info->port.mtls = PROG_MTLS_PERMISSIVE;
+    incoming_await(in);
+}
+
+/* Where the connection wanted to go. One that was dialled to the listener itself has no destination:
+ * carrying it would be a loop. */
+static int destination_of(const struct listener *l, int fd, struct sock_addr *ret, struct err *err)
+{
+    if (sock_addr_set(&l->fixed)) {
+        *ret = l->fixed;
+        return 0;
+    }
+    struct sock_addr local;
+    if (sock_original_dst(fd, ret, err) < 0)
+        return -1;
+    if (sock_local(fd, &local) == 0 && sock_addr_eq(&local, ret))
+        return err_set(err, ERR_INVALID, "it was dialled to this proxy's own port");
+    return 0;
+}
+
+void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
+{
+    struct worker *w = l->worker;
+    bool inbound = l->inbound;
+    struct err err = {0};
+    struct chan *c;
+    struct down_info info = {
+        .id = ++w->connections, .inbound = inbound, .peer = *peer, .start_ns = loop_now(w->loop)};
+    if (destination_of(l, fd, &info.orig, &err) < 0) {
+        LOG(WARN, "Connection without a destination refused", "reason=%s", err.msg);
+        close(fd);
+        return;
+    }
+    if (chan_tcp(w->loop, fd, true, &c, &err) < 0)
+        return;
+    struct incoming *in = w->n_downs < w->limits->connections ? mem_zalloc(sizeof *in) : NULL;
+    if (!in) {
+        telemetry_overflow(w);
+        chan_tcp_reset(c);
+        chan_close(c);
+        return;
+    }
+    buf_init(&in->early, EARLY_MAX);
+    down_enter(&in->down, w, DOWN_INCOMING, c, &info);
+    in->down.abort = incoming_abort;
+    in->down.drain = NULL;
+    chan_owner(c, incoming_event, in);
+    if (inbound)
+        inbound_look_up(in);
+    else
+        outbound_look_up(in);
+}

@@ -1,0 +1,818 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/stream.h"
+
+#include <stdio.h>
+
+#include "lib/base/mem.h"
+#include "lib/data/host.h"
+#include "lib/data/urlpath.h"
+#include "mesh/match/retry.h"
+#include "proxy/guard.h"
+#include "proxy/filter/headers.h"
+#include "proxy/telemetry.h"
+#include "proxy/worker.h"
+
+enum { FREE_STREAMS_MAX = 64, ARENA_FIRST = 4096 };
+
+static const struct up_attempt_ops attempt_ops;
+
+/* --- birth and death ---------------------------------------------------------------------------- */
+
+struct stream *stream_new(struct worker *w, struct down *d, const struct stream_down_ops *ops,
+                          void *codec)
+{
+    struct stream *s = w->free_streams;
+    struct arena arena;
+    if (s) {
+        w->free_streams = s->next_free;
+        w->n_free_streams--;
+        arena = s->arena;
+    } else {
+        s = mem_alloc(sizeof *s);
+        if (!s)
+            return NULL;
+        arena_init(&arena, ARENA_FIRST, (size_t)w->limits->head_bytes * 6);
+    }
+    *s = (struct stream){.worker = w, .arena = arena, .ops = ops, .codec = codec, .down = d};
+    http_head_init(&s->req, &s->arena);
+    buf_init(&s->body, w->limits->buffer_bytes + WORKER_SCRATCH);
+    s->start_ns = loop_now(w->loop);
+    s->upstream_ns = -1;
+    s->replayable = true;
+    w->requests++;
+    return s;
+}
+
+static void stream_recycle(struct loop_task *t)
+{
+    struct stream *s = CONTAINER_OF(t, struct stream, recycle);
+    struct worker *w = s->worker;
+    buf_fini(&s->body);
+    if (w->n_free_streams >= FREE_STREAMS_MAX) {
+        arena_fini(&s->arena);
+        mem_free(s);
+        return;
+    }
+    arena_reset(&s->arena);
+    s->next_free = w->free_streams;
+    w->free_streams = s;
+    w->n_free_streams++;
+}
+
+void streams_fini(struct worker *w)
+{
+    while (w->free_streams) {
+        struct stream *s = w->free_streams;
+        w->free_streams = s->next_free;
+        arena_fini(&s->arena);
+        mem_free(s);
+    }
+}
+
+static const char *version_text(enum http_version v)
+{
+    return v == HTTP_2 ? "HTTP/2" : v == HTTP_1_1 ? "HTTP/1.1" : "HTTP/1.0";
+}
+
+static void stream_record(struct stream *s)
+{
+    const struct down_info *info = &s->down->info;
+    int64_t took = loop_now(s->worker->loop) - s->start_ns;
+    struct record r = {
+        .inbound = info->inbound,
+        .mtls = info->inbound ? info->mtls : s->upstream_mtls,
+        .start_wall_ns = loop_wall(s->worker->loop) - took,
+        .duration_ns = took,
+        .upstream_ns = s->upstream_ns,
+        .method = s->req.method,
+        .path = s->path_received,
+        .authority = s->authority_received,
+        .user_agent = http_head_get(&s->req, SL("user-agent")),
+        .forwarded_for = http_head_get(&s->req, SL("x-forwarded-for")),
+        .request_id = s->request_id,
+        .protocol = version_text(s->req.version),
+        .grpc_status = s->grpc_status,
+        .status = s->status,
+        .flags = s->flags,
+        .details = s->details,
+        .upstream_failure = s->upstream_failure,
+        .bytes_received = s->bytes_received,
+        .bytes_sent = s->bytes_sent,
+        .route = s->match.route ? s->match.route->name : SLICE_NULL,
+        .cluster = s->attempt.cluster ? s->attempt.cluster->cfg.name : SLICE_NULL,
+        .peer = info->peer,
+        .orig = info->orig,
+        .upstream = s->upstream_addr,
+    };
+    if (info->inbound) {
+        r.peer_principal = down_principal(s->down);
+        r.sni = chan_is_tls(s->down->chan) ? tls_chan_sni(s->down->chan) : SLICE_NULL;
+        r.service_host = info->port.service_host;
+        r.service_name = info->port.service_name;
+        r.service_namespace = info->port.service_namespace;
+    } else {
+        const struct up_cluster *c = s->attempt.cluster;
+        r.peer_principal = s->upstream_principal;
+        if (c && c->cfg.service_name.len) {
+            r.service_host = c->cfg.host;
+            r.service_name = c->cfg.service_name;
+            r.service_namespace = c->cfg.service_namespace;
+        } else if (s->service) {
+            r.service_host = s->service->host;
+            r.service_name = s->service->name;
+            r.service_namespace = s->service->namespace_;
+        } else {
+            r.service_name = c ? c->cfg.name : SL("BlackHoleCluster");
+        }
+    }
+    telemetry_record(s->worker, &r);
+}
+
+/* Record, let go of everything, recycle at the end of the turn. */
+static void stream_over(struct stream *s)
+{
+    struct up_cluster *cluster = s->attempt.cluster;
+    stream_record(s);
+    s->state = STREAM_OVER;
+    up_cancel(&s->attempt);
+    up_cluster_unref(cluster);
+    s->attempt.cluster = NULL;
+    know_wait_cancel(&s->waiter);
+    loop_timer_clear(s->worker->loop, &s->timeout);
+    loop_timer_clear(s->worker->loop, &s->timer);
+    prog_unref(s->service);
+    s->service = NULL;
+    loop_task_add(s->worker->loop, &s->recycle, stream_recycle);
+}
+
+static void stream_finish(struct stream *s, const struct http_head *trailers)
+{
+    stream_over(s);
+    s->ops->end(s, trailers);
+}
+
+static void stream_break(struct stream *s, unsigned flag, const char *details)
+{
+    s->flags |= flag;
+    if (details)
+        s->details = details;
+    stream_over(s);
+    s->ops->reset(s);
+}
+
+void stream_gone(struct stream *s)
+{
+    s->flags |= FLAG_DC;
+    if (!s->details)
+        s->details = "downstream_remote_disconnect";
+    stream_over(s);
+}
+
+/* --- answers of our own --------------------------------------------------------------------------- */
+
+static void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
+                         struct slice text, struct slice location)
+{
+    struct http_head h;
+    up_cancel(&s->attempt);
+    loop_timer_clear(s->worker->loop, &s->timer);
+    http_head_init(&h, &s->arena);
+    h.status = (uint16_t)status;
+    h.version = HTTP_1_1;
+    bool bare = slice_is(s->req.method, "HEAD") || status == 204 || status == 304 || status < 200;
+    h.body = text.len || !bare ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
+    h.content_length = text.len;
+    if (text.len)
+        http_head_set(&h, SL("content-type"), SL("text/plain"));
+    if (location.len)
+        http_head_set(&h, SL("location"), location);
+    s->status = status;
+    s->flags |= flags;
+    s->details = details;
+    s->answered = true;
+    s->state = STREAM_ANSWER;
+    s->ops->head(s, &h);
+    if (text.len && !bare) {
+        s->bytes_sent += text.len;
+        s->ops->body(s, text);
+    }
+    stream_finish(s, NULL);
+}
+
+void stream_refuse(struct stream *s, unsigned status, unsigned flags, const char *details)
+{
+    if (!s->path_received.p)
+        s->path_received = s->req.path;
+    if (status == 0) {
+        s->flags |= flags;
+        s->details = details;
+        stream_over(s);
+        return;
+    }
+    stream_reply(s, status, flags, details, SLICE_NULL, SLICE_NULL);
+}
+
+/* --- attempts --------------------------------------------------------------------------------------- */
+
+/* Stop or resume the client's body; tells the codec only of a change. */
+static void pause_down(struct stream *s, bool stop)
+{
+    if (s->paused_down == stop)
+        return;
+    s->paused_down = stop;
+    s->ops->pause(s, stop);
+}
+
+static void send_request_body(struct stream *s)
+{
+    struct slice rest = slice_skip(buf_slice(&s->body), s->body_sent);
+    enum err_code rc = ERR_OK;
+    if (rest.len) {
+        s->body_sent += rest.len;
+        rc = up_send_body(&s->attempt, rest);
+        if (!s->replayable) {
+            buf_reset(&s->body);
+            s->body_sent = 0;
+        }
+    }
+    pause_down(s, rc == ERR_LIMIT);
+    if (s->req_ended && !s->end_sent) {
+        s->end_sent = true;
+        up_send_end(&s->attempt, NULL);
+    }
+}
+
+static void per_try_timeout(struct loop_timer *t);
+
+static void attempt_ready(struct up_attempt *a)
+{
+    struct stream *s = CONTAINER_OF(a, struct stream, attempt);
+    s->ready = true;
+    s->upstream_addr = a->host->addr;
+    s->first_sent_ns = loop_now(s->worker->loop);
+    up_send_head(a, &s->req);
+    send_request_body(s);
+    up_flush(a);
+}
+
+static void attempt_start(struct stream *s)
+{
+    struct up_attempt *a = &s->attempt;
+    struct up_attempt next = {
+        .ops = &attempt_ops,
+        .cluster = a->cluster,
+        .arena = &s->arena,
+        .n_tried = a->n_tried,
+        .head_request = slice_is(s->req.method, "HEAD"),
+        .connect_request = slice_is(s->req.method, "CONNECT"),
+    };
+    memcpy(next.tried, a->tried, sizeof next.tried);
+    *a = next;
+    s->ready = false;
+    s->end_sent = false;
+    s->body_sent = 0;
+    s->state = STREAM_ATTEMPT;
+    const struct prog_retry *r = s->match.route ? s->match.route->retry : NULL;
+    if (r && r->per_try_timeout_ms)
+        loop_timer_in(s->worker->loop, &s->timer, r->per_try_timeout_ms * NS_PER_MS,
+                      per_try_timeout);
+    up_start(a);
+}
+
+static void backoff_over(struct loop_timer *t)
+{
+    attempt_start(CONTAINER_OF(t, struct stream, timer));
+}
+
+/* Another attempt, if the policy wants one for this outcome and it can be had. */
+static bool stream_retry(struct stream *s, const struct retry_outcome *o)
+{
+    const struct prog_retry *r = s->match.route ? s->match.route->retry : NULL;
+    if (!r || s->answered || !retry_wanted(r, o))
+        return false;
+    if (s->retries >= r->attempts) {
+        s->flags |= FLAG_URX;
+        return false;
+    }
+    if (!s->replayable)
+        return false;
+    struct up_host *h = s->attempt.host;
+    if (h && s->attempt.n_tried < N_OF(s->attempt.tried))
+        s->attempt.tried[s->attempt.n_tried++] = h; /* compared, never followed */
+    up_cancel(&s->attempt);
+    s->retries++;
+    s->state = STREAM_BACKOFF;
+    uint32_t ms = retry_backoff_ms(r, s->retries, rnd_u32(loop_rnd(s->worker->loop)));
+    loop_timer_in(s->worker->loop, &s->timer, ms * NS_PER_MS, backoff_over);
+    return true;
+}
+
+static void per_try_timeout(struct loop_timer *t)
+{
+    struct stream *s = CONTAINER_OF(t, struct stream, timer);
+    if (s->attempt.host)
+        up_host_result(s->attempt.host, 0, true);
+    if (s->answered) {
+        stream_break(s, FLAG_UT, "upstream_per_try_timeout");
+        return;
+    }
+    if (stream_retry(s, &(struct retry_outcome){RETRY_EV_TRY_TIMEOUT, 0, -1}))
+        return;
+    stream_reply(s, 504, FLAG_UT, "upstream_per_try_timeout", SL("upstream request timeout"),
+                 SLICE_NULL);
+}
+
+static void request_timeout(struct loop_timer *t)
+{
+    struct stream *s = CONTAINER_OF(t, struct stream, timeout);
+    if (s->attempt.host)
+        up_host_result(s->attempt.host, 0, true);
+    if (s->answered)
+        stream_break(s, FLAG_UT, "response_timeout");
+    else
+        stream_reply(s, 504, FLAG_UT, "response_timeout", SL("upstream request timeout"),
+                     SLICE_NULL);
+}
+
+static int grpc_status_of(const struct http_head *h)
+{
+    uint64_t v;
+    return slice_u64(http_head_get(h, SL("grpc-status")), 16, &v) ? (int)v : -1;
+}
+
+static void attempt_head(struct up_attempt *a, struct http_head *head, bool interim)
+{
+    struct stream *s = CONTAINER_OF(a, struct stream, attempt);
+    if (interim) {
+        s->ops->head(s, head);
+        return;
+    }
+    s->upstream_ns = loop_now(s->worker->loop) - s->first_sent_ns;
+    up_host_result(a->host, head->status, false);
+    struct retry_outcome o = {RETRY_EV_ANSWER, head->status, grpc_status_of(head)};
+    if (stream_retry(s, &o))
+        return;
+    loop_timer_clear(s->worker->loop, &s->timer);
+    const struct prog_header_ops *ops[2];
+    int n = s->match.route ? match_response_ops(&s->match, ops) : 0;
+    for (int i = 0; i < n; i++)
+        if (headers_apply(head, ops[i]) != ERR_OK) {
+            stream_reply(s, 500, FLAG_LR, "response_headers_too_large", SLICE_NULL, SLICE_NULL);
+            return;
+        }
+    s->status = head->status;
+    s->grpc_status = arena_slice(&s->arena, http_head_get(head, SL("grpc-status")));
+    s->details = "via_upstream";
+    s->answered = true;
+    s->state = STREAM_ANSWER;
+    buf_fini(&s->body); /* no retry any more */
+    if (!s->req_ended)
+        s->replayable = false;
+    s->ops->head(s, head);
+}
+
+static bool attempt_body(struct up_attempt *a, struct slice bytes)
+{
+    struct stream *s = CONTAINER_OF(a, struct stream, attempt);
+    s->bytes_sent += bytes.len;
+    return s->ops->body(s, bytes);
+}
+
+static void attempt_end(struct up_attempt *a, struct http_head *trailers)
+{
+    struct stream *s = CONTAINER_OF(a, struct stream, attempt);
+    if (trailers && !s->grpc_status.len)
+        s->grpc_status = arena_slice(&s->arena, http_head_get(trailers, SL("grpc-status")));
+    stream_finish(s, trailers);
+}
+
+struct failure {
+    unsigned flag;
+    enum retry_event event;
+    const char *details, *text;
+};
+
+static const struct failure failures[] = {
+    [UP_FAIL_NO_HOST] = {FLAG_UH, RETRY_EV_CONNECT_FAILED, "no_healthy_upstream",
+                         "no healthy upstream"},
+    [UP_FAIL_NO_CLUSTER] = {FLAG_NC, RETRY_EV_CONNECT_FAILED, "cluster_not_found", ""},
+    [UP_FAIL_OVERFLOW] = {FLAG_UO, RETRY_EV_ANSWER, "upstream_reset_before_response_started{overflow}",
+                          "upstream connect error or disconnect/reset before headers. reset reason: "
+                          "overflow"},
+    [UP_FAIL_CONNECT] = {FLAG_UF, RETRY_EV_CONNECT_FAILED,
+                         "upstream_reset_before_response_started{connection_failure}",
+                         "upstream connect error or disconnect/reset before headers. reset reason: "
+                         "connection failure"},
+    [UP_FAIL_TLS] = {FLAG_UF, RETRY_EV_CONNECT_FAILED,
+                     "upstream_reset_before_response_started{connection_failure,tls}",
+                     "upstream connect error or disconnect/reset before headers. reset reason: "
+                     "connection failure, transport failure reason: TLS"},
+    [UP_FAIL_RESET] = {FLAG_UC, RETRY_EV_RESET,
+                       "upstream_reset_before_response_started{connection_termination}",
+                       "upstream connect error or disconnect/reset before headers. reset reason: "
+                       "connection termination"},
+    [UP_FAIL_PROTOCOL] = {FLAG_UPE, RETRY_EV_RESET,
+                          "upstream_reset_before_response_started{protocol_error}",
+                          "upstream connect error or disconnect/reset before headers. reset reason: "
+                          "protocol error"},
+};
+
+static void attempt_fail(struct up_attempt *a, enum up_fail why, bool untouched, const char *detail)
+{
+    struct stream *s = CONTAINER_OF(a, struct stream, attempt);
+    const struct failure *f = &failures[why];
+    s->upstream_failure = detail ? arena_strdup(&s->arena, detail) : NULL;
+    if (s->answered) {
+        stream_break(s, f->flag, "upstream_reset_after_response_started");
+        return;
+    }
+    /* An idle connection that the server closed just then: once more, on a fresh one. */
+    if (untouched && why == UP_FAIL_RESET && s->replayable && !s->reused_replay) {
+        s->reused_replay = true;
+        up_cancel(a);
+        attempt_start(s);
+        return;
+    }
+    if (a->host && why != UP_FAIL_OVERFLOW)
+        up_host_result(a->host, 0, true);
+    struct retry_outcome o = {untouched && f->event == RETRY_EV_RESET ? RETRY_EV_RESET_EARLY
+                                                                      : f->event,
+                              why == UP_FAIL_OVERFLOW ? 503 : 0, -1};
+    if (why != UP_FAIL_OVERFLOW && stream_retry(s, &o))
+        return;
+    unsigned status = why == UP_FAIL_PROTOCOL ? 502 : 503;
+    stream_reply(s, status, f->flag, f->details, slice_str(f->text), SLICE_NULL);
+}
+
+static void attempt_drain(struct up_attempt *a)
+{
+    struct stream *s = CONTAINER_OF(a, struct stream, attempt);
+    pause_down(s, false);
+}
+
+static const struct up_attempt_ops attempt_ops = {
+    .on_ready = attempt_ready,
+    .on_head = attempt_head,
+    .on_body = attempt_body,
+    .on_end = attempt_end,
+    .on_fail = attempt_fail,
+    .on_drain = attempt_drain,
+};
+
+void stream_drained(struct stream *s)
+{
+    if (s->state == STREAM_ANSWER)
+        up_resume(&s->attempt);
+}
+
+/* --- routing ---------------------------------------------------------------------------------------- */
+
+static struct match_request request_view(struct stream *s)
+{
+    _Static_assert(sizeof(struct match_field) == sizeof(struct http_field), "same layout");
+    return (struct match_request){
+        .method = s->req.method,
+        .scheme = s->req.scheme,
+        .authority = s->req.authority,
+        .path = s->req.path,
+        .fields = (const struct match_field *)s->req.fields,
+        .n_fields = s->req.n_fields,
+        .arena = &s->arena,
+    };
+}
+
+/* Rewrite, header changes, then the first attempt. */
+static void stream_forward(struct stream *s)
+{
+    if (s->match.route) {
+        if (match_rewrite_path(&s->match, s->req.path, &s->arena, &s->req.path) != ERR_OK) {
+            stream_reply(s, 500, FLAG_LR, "path_rewrite_failed", SLICE_NULL, SLICE_NULL);
+            return;
+        }
+        s->req.authority = match_rewrite_authority(&s->match, s->req.authority);
+        const struct prog_header_ops *ops[2];
+        int n = match_request_ops(&s->match, ops);
+        for (int i = 0; i < n; i++)
+            if (headers_apply(&s->req, ops[i]) != ERR_OK) {
+                stream_reply(s, 500, FLAG_LR, "request_headers_too_large", SLICE_NULL, SLICE_NULL);
+                return;
+            }
+    }
+    attempt_start(s);
+}
+
+static bool stream_abort_fault(struct stream *s)
+{
+    int32_t grpc;
+    uint32_t dice = rnd_u32(loop_rnd(s->worker->loop));
+    uint32_t status = match_fault_abort(s->match.route->fault, dice, &grpc);
+    if (!status)
+        return false;
+    stream_reply(s, status, FLAG_FI, "fault_filter_abort", SL("fault filter abort"), SLICE_NULL);
+    return true;
+}
+
+static void delay_over(struct loop_timer *t)
+{
+    struct stream *s = CONTAINER_OF(t, struct stream, timer);
+    if (!stream_abort_fault(s))
+        stream_forward(s);
+}
+
+static void stream_fault(struct stream *s)
+{
+    const struct prog_fault *f = s->match.route->fault;
+    if (!f) {
+        stream_forward(s);
+        return;
+    }
+    uint32_t ms = match_fault_delay_ms(f, rnd_u32(loop_rnd(s->worker->loop)));
+    if (ms) {
+        s->flags |= FLAG_DI;
+        s->state = STREAM_DELAY;
+        loop_timer_in(s->worker->loop, &s->timer, ms * NS_PER_MS, delay_over);
+    } else if (!stream_abort_fault(s)) {
+        stream_forward(s);
+    }
+}
+
+static void route_redirect(struct stream *s, const struct match_request *view)
+{
+    struct slice location;
+    if (match_redirect_location(&s->match, view, &location) != ERR_OK)
+        stream_reply(s, 500, FLAG_LR, "redirect_failed", SLICE_NULL, SLICE_NULL);
+    else
+        stream_reply(s, s->match.route->redirect->code, 0, "direct_response", SLICE_NULL, location);
+}
+
+/* The service is known: which route? */
+static void stream_route(struct stream *s)
+{
+    struct match_request view = request_view(s);
+    uint32_t dice = rnd_u32(loop_rnd(s->worker->loop));
+    enum err_code rc = match_http(s->service, &view, dice, &s->match);
+    if (rc != ERR_OK) {
+        bool none = rc == ERR_NOT_FOUND;
+        s->match = (struct match_http){0};
+        stream_reply(s, none ? 404 : 500, none ? FLAG_NR : FLAG_LR,
+                     none ? "route_not_found" : "route_match_failed", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    const struct prog_http_route *route = s->match.route;
+    if (route->action == PROG_REDIRECT) {
+        route_redirect(s, &view);
+        return;
+    }
+    if (route->action == PROG_DIRECT) {
+        stream_reply(s, route->direct.status, 0, "direct_response", route->direct.body, SLICE_NULL);
+        return;
+    }
+    if (!s->match.cluster || s->match.cluster->problem.len) {
+        stream_reply(s, 503, FLAG_NC, "cluster_not_found", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    s->attempt.cluster =
+        s->match.cluster->original_dst
+            ? up_cluster_direct(s->worker, "PassthroughCluster", &s->down->info.orig)
+            : up_cluster_get(s->worker, s->service, s->match.destination->cluster);
+    if (!s->attempt.cluster) {
+        stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (route->timeout_ms)
+        loop_timer_in(s->worker->loop, &s->timeout, route->timeout_ms * NS_PER_MS, request_timeout);
+    stream_fault(s);
+}
+
+/* Neither the authority nor the address is a service of the mesh: the outbound policy speaks. */
+static void stream_passthrough(struct stream *s)
+{
+    if (s->worker->know.settings->registry_only) {
+        stream_reply(s, 502, FLAG_NR, "blocked_by_registry_only", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    s->attempt.cluster =
+        up_cluster_direct(s->worker, "PassthroughCluster", &s->down->info.orig);
+    if (!s->attempt.cluster)
+        stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
+    else
+        stream_forward(s);
+}
+
+/* Is a host of this spelling, as seen from this pod, in the mesh? Short names resolve in the pod's
+ * namespace, as its resolver would. */
+static bool host_in_mesh(struct worker *w, struct slice host)
+{
+    const struct know *k = &w->know;
+    if (know_in_mesh(k, host))
+        return true;
+    char full[HOST_MAX + 64];
+    struct slice cd = k->settings->cluster_domain, ns = w->pod_namespace;
+    const struct {
+        struct slice a, b;
+    } forms[] = {{ns, SL("svc")}, {SL("svc"), SLICE_NULL}, {SLICE_NULL, SLICE_NULL}};
+    for (size_t i = 0; i < N_OF(forms); i++) {
+        int n = snprintf(full, sizeof full, "%.*s%s%.*s%s%.*s.%.*s", SL_FMT(host),
+                         forms[i].a.len ? "." : "", SL_FMT(forms[i].a), forms[i].b.len ? "." : "",
+                         SL_FMT(forms[i].b), SL_FMT(cd));
+        if (n > 0 && (size_t)n < sizeof full && know_in_mesh(k, slice_of(full, (size_t)n)))
+            return true;
+    }
+    for (ptrdiff_t dot; (dot = slice_chr(host, '.')) >= 0;) { /* "*.suffix" entries */
+        host = slice_skip(host, (size_t)dot + 1);
+        int n = snprintf(full, sizeof full, "*.%.*s", SL_FMT(host));
+        if (n > 0 && (size_t)n < sizeof full && know_in_mesh(k, slice_of(full, (size_t)n)))
+            return true;
+    }
+    return false;
+}
+
+/* Fall back to what the dialled address says. */
+static void stream_by_address(struct stream *s)
+{
+    if (s->service)
+        stream_route(s);
+    else if (s->unanswered)
+        stream_reply(s, 503, FLAG_NC, "no_answer_from_operator", SLICE_NULL, SLICE_NULL);
+    else
+        stream_passthrough(s);
+}
+
+static void stream_known(struct stream *s, enum know_state state, struct prog_service *svc)
+{
+    switch (state) {
+    case KNOW_VALUE:
+        prog_ref(svc);
+        prog_unref(s->service);
+        s->service = svc;
+        stream_route(s);
+        break;
+    case KNOW_ABSENT:
+        stream_by_address(s);
+        break;
+    default:
+        stream_reply(s, 503, FLAG_NC,
+                     state == KNOW_WITHHELD ? "route_withheld" : "no_answer_from_operator",
+                     SLICE_NULL, SLICE_NULL);
+        break;
+    }
+}
+
+static bool authority_key(struct stream *s, char *key, size_t cap, struct slice *ret_host,
+                          struct slice *ret_key)
+{
+    struct slice host;
+    uint16_t port;
+    char text[HOST_MAX + 3];
+    if (authority_split(s->authority_received, &host, &port) != ERR_OK ||
+        host_normalise(host, text, sizeof text, &host) != ERR_OK)
+        return false;
+    int n = snprintf(key, cap, "%.*s:%u", SL_FMT(host), sock_addr_port(&s->down->info.orig));
+    if (n < 0 || (size_t)n >= cap)
+        return false;
+    *ret_host = slice_of(key, host.len);
+    *ret_key = slice_of(key, (size_t)n);
+    return true;
+}
+
+static void stream_answered(struct know_waiter *w, enum know_state state)
+{
+    struct stream *s = CONTAINER_OF(w, struct stream, waiter);
+    char buf[HOST_MAX + 16];
+    struct slice host, key;
+    struct prog_service *svc = NULL;
+    if (state == KNOW_VALUE && authority_key(s, buf, sizeof buf, &host, &key))
+        state = know_service(&s->worker->know, key, &svc);
+    stream_known(s, state, svc);
+}
+
+/* The authority picks the virtual host within the dialled port; the address only when none matches. */
+static void outbound_route(struct stream *s)
+{
+    char buf[HOST_MAX + 16];
+    struct slice host, key;
+    if (!authority_key(s, buf, sizeof buf, &host, &key) || !host_in_mesh(s->worker, host)) {
+        stream_by_address(s);
+        return;
+    }
+    struct prog_service *svc = NULL;
+    enum know_state st = know_service(&s->worker->know, key, &svc);
+    if (st == KNOW_WAITING) {
+        s->state = STREAM_LOOKUP;
+        know_wait_service(&s->worker->know, key, &s->waiter, stream_answered);
+        return;
+    }
+    stream_known(s, st, svc);
+}
+
+static void inbound_route(struct stream *s)
+{
+    struct match_request view = request_view(s);
+    if (!guard_http(s->down, &view, s->detail_text)) {
+        stream_reply(s, 403, 0, s->detail_text, SL("RBAC: access denied"), SLICE_NULL);
+        return;
+    }
+    if (headers_inbound(&s->req, s->down) != ERR_OK) {
+        stream_reply(s, 431, FLAG_LR, "request_headers_too_large", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    char name[48];
+    snprintf(name, sizeof name, "inbound|%u||", sock_addr_port(&s->down->info.orig));
+    s->attempt.cluster = up_cluster_direct(s->worker, name, &s->down->info.orig);
+    if (!s->attempt.cluster)
+        stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
+    else
+        attempt_start(s);
+}
+
+/* The path in the form in which policies and routes see it and the application gets it. */
+static enum err_code path_settle(struct stream *s)
+{
+    struct slice path, query, norm;
+    s->path_received = s->req.path;
+    s->authority_received = s->req.authority;
+    if (s->req.path.len == 0 || s->req.path.p[0] != '/')
+        return ERR_OK; /* "*" of OPTIONS, authority form of CONNECT: the codec checked these */
+    if (target_split(s->req.path, &path, &query) != ERR_OK)
+        return ERR_INVALID;
+    const struct prog_settings *set = s->worker->know.settings;
+    size_t cap = s->req.path.len + 8;
+    char *out = arena_alloc(&s->arena, cap);
+    if (!out)
+        return ERR_NOMEM;
+    enum err_code rc = path_normalise(
+        path, set && set->path_merge_slashes ? PATH_MERGE_SLASHES : PATH_BASE, out, cap, &norm);
+    if (rc != ERR_OK)
+        return rc;
+    if (slice_eq(norm, path))
+        return ERR_OK;
+    size_t n = norm.len;
+    if (norm.p != out)
+        memmove(out, norm.p, n);
+    if (query.p) {
+        out[n++] = '?';
+        memcpy(out + n, query.p, query.len);
+        n += query.len;
+    }
+    s->req.path = slice_of(out, n);
+    return ERR_OK;
+}
+
+void stream_head(struct stream *s, struct prog_service *service, bool unanswered)
+{
+    s->service = prog_ref(service);
+    s->unanswered = unanswered;
+    if (path_settle(s) != ERR_OK) {
+        stream_reply(s, 400, FLAG_DPE, "path_normalization_failed", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (headers_request_id(&s->req, s->worker, &s->request_id) != ERR_OK) {
+        stream_reply(s, 431, FLAG_LR, "request_headers_too_large", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (s->down->info.inbound)
+        inbound_route(s);
+    else
+        outbound_route(s);
+}
+
+void stream_body(struct stream *s, struct slice bytes)
+{
+    struct worker *w = s->worker;
+    s->bytes_received += bytes.len;
+    if (s->state == STREAM_OVER)
+        return;
+    if (s->replayable && buf_len(&s->body) + bytes.len > w->limits->retry_body_bytes) {
+        s->replayable = false; /* too much to keep: no retry from here on */
+        if (s->ready) {
+            buf_consume(&s->body, s->body_sent);
+            s->body_sent = 0;
+        }
+    }
+    if (!s->replayable && s->ready && buf_len(&s->body) == 0) {
+        pause_down(s, up_send_body(&s->attempt, bytes) == ERR_LIMIT);
+        return;
+    }
+    buf_add_slice(&s->body, bytes);
+    if (buf_err(&s->body) != ERR_OK) {
+        if (s->answered)
+            stream_break(s, FLAG_OM, "request_buffer_limit");
+        else
+            stream_reply(s, 503, FLAG_OM, "request_buffer_limit", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (s->ready)
+        send_request_body(s);
+    else if (buf_len(&s->body) > w->limits->buffer_bytes)
+        pause_down(s, true);
+}
+
+void stream_end(struct stream *s, struct http_head *trailers)
+{
+    (void)trailers; /* of requests: not forwarded to HTTP/1 upstreams, which seldom read them */
+    s->req_ended = true;
+    if (s->ready && s->state != STREAM_OVER) {
+        send_request_body(s);
+        up_flush(&s->attempt);
+    }
+}

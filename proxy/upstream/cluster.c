@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clusters and their hosts: made from a service's description, kept in step with its endpoints. */
+#include "proxy/upstream/upstream.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "proxy/upstream/pool.h"
+#include "proxy/worker.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+struct up_host *up_host_ref(struct up_host *h)
+{
+    h->refs++;
+    return h;
+}
+
+void up_host_unref(struct up_host *h)
+{
+    if (!h || --h->refs > 0)
+        return;
+    struct up_cluster *c = h->cluster;
+    mem_free((void *)(uintptr_t)h->identity.p);
+    mem_free(h);
+    up_cluster_unref(c);
+}
+
+struct up_cluster *up_cluster_ref(struct up_cluster *c)
+{
+    c->refs++;
+    return c;
+}
+
+void up_cluster_unref(struct up_cluster *c)
+{
+    if (!c || --c->refs > 0)
+        return;
+    prog_unref(c->service);
+    arena_fini(&c->own);
+    mem_free(c->live);
+    mem_free(c->lb.p);
+    mem_free(c->hosts);
+    mem_free(c);
+}
+
+/* Take a host off the list: it takes no new request; idle connections go now, busy ones when done. */
+static void host_retire(struct up_host *h)
+{
+    h->gone = true;
+    if (h->outlier.ejected_until_ns)
+        h->cluster->ejected--;
+    h->outlier.ejected_until_ns = 0;
+    up_pool_close_idle(h);
+    up_host_unref(h);
+}
+
+static struct up_host *host_new(struct up_cluster *c, const struct sock_addr *addr,
+                                struct slice identity)
+{
+    struct up_host *h = mem_zalloc(sizeof *h);
+    char *id = identity.len ? mem_strndup(identity.p, identity.len) : NULL;
+    if (!h || (identity.len && !id)) {
+        mem_free(h);
+        mem_free(id);
+        return NULL;
+    }
+    h->cluster = up_cluster_ref(c);
+    h->addr = *addr;
+    h->identity = slice_of(id, id ? identity.len : 0);
+    h->refs = 1;
+    h->weight = 1;
+    h->pos = UINT32_MAX;
+    return h;
+}
+
+static int hosts_push(struct up_host ***list, uint32_t *n, uint32_t *cap, struct up_host *h)
+{
+    if (*n == *cap) {
+        uint32_t want = *cap ? *cap * 2 : 4;
+        struct up_host **p = mem_realloc(*list, want * sizeof *p);
+        if (!p)
+            return -1;
+        *list = p;
+        *cap = want;
+    }
+    (*list)[(*n)++] = h;
+    return 0;
+}
+
+/* The host of this endpoint among the current ones, taken out of the list; NULL when new. */
+static struct up_host *hosts_take(struct up_cluster *c, const struct sock_addr *addr,
+                                  struct slice identity)
+{
+    for (uint32_t i = 0; i < c->n_hosts; i++) {
+        struct up_host *h = c->hosts[i];
+        if (h && sock_addr_eq(&h->addr, addr) && slice_eq(h->identity, identity)) {
+            c->hosts[i] = NULL;
+            return h;
+        }
+    }
+    return NULL;
+}
+
+/* The live set borrows from the host list: it goes with it and is gathered at the next choice. */
+static void live_forget(struct up_cluster *c)
+{
+    mem_free(c->live);
+    mem_free(c->lb.p);
+    c->live = NULL;
+    c->lb = (struct lb_set){0};
+    c->live_stale = true;
+}
+
+/* Rebuild the host list from the endpoints that are known now. Hosts that stay keep their
+ * connections, counters and health. Without memory the old list stays. */
+static void hosts_refresh(struct up_cluster *c)
+{
+    struct up_host **list = NULL;
+    uint32_t n = 0, cap = 0;
+    const struct prog_strings *keys = &c->cfg.endpoints;
+    for (uint32_t k = 0; k < keys->n; k++) {
+        const struct prog_endpoints *eps = know_endpoints(&c->worker->know, keys->p[k]);
+        if (!eps)
+            continue;
+        uint64_t mask = prog_subset_mask(eps, c->cfg.subset_selector);
+        for (uint32_t i = 0; i < eps->n; i++) {
+            const struct prog_endpoint *e = &eps->p[i];
+            struct sock_addr addr;
+            if ((c->cfg.subset_selector && !(e->subsets & mask)) ||
+                sock_addr_from_bytes(slice_of(e->address, e->address_len), e->port, &addr) < 0)
+                continue;
+            struct slice id =
+                e->identity < eps->identities.n ? eps->identities.p[e->identity] : SLICE_NULL;
+            struct up_host *h = hosts_take(c, &addr, id);
+            if (!h)
+                h = host_new(c, &addr, id);
+            if (!h || hosts_push(&list, &n, &cap, h) < 0) {
+                if (h)
+                    host_retire(h);
+                continue;
+            }
+            h->mtls = e->mtls;
+            h->draining = e->draining;
+            h->weight = e->weight ? e->weight : 1;
+        }
+    }
+    for (uint32_t i = 0; i < c->n_hosts; i++)
+        if (c->hosts[i])
+            host_retire(c->hosts[i]);
+    mem_free(c->hosts);
+    c->hosts = list;
+    c->n_hosts = n;
+    c->cap_hosts = cap;
+    live_forget(c);
+}
+
+static struct up_cluster *cluster_new(struct worker *w)
+{
+    struct up_cluster *c = mem_zalloc(sizeof *c);
+    if (!c)
+        return NULL;
+    c->worker = w;
+    c->refs = 1;
+    c->pending_tail = &c->pending;
+    return c;
+}
+
+static struct up_cluster *cluster_list(struct worker *w, struct slice key, struct up_cluster *c)
+{
+    if (map_put(&w->clusters, key, c, NULL) < 0) {
+        up_cluster_unref(c);
+        return NULL;
+    }
+    c->listed = true;
+    return up_cluster_ref(c); /* one for the table, one for the caller */
+}
+
+struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service, uint32_t i)
+{
+    assert(i < service->n_clusters);
+    const struct prog_cluster *cfg = &service->clusters[i];
+    struct up_cluster *c = map_get(&w->clusters, cfg->name);
+    if (c && c->service == service)
+        return up_cluster_ref(c);
+    if (!c) {
+        c = cluster_new(w);
+        if (!c)
+            return NULL;
+        c->cfg = *cfg;
+        c->service = prog_ref(service);
+        hosts_refresh(c);
+        return cluster_list(w, cfg->name, c);
+    }
+    /* The same cluster by another or a newer service: its description replaces the old one. */
+    prog_ref(service);
+    prog_unref(c->service);
+    c->service = service;
+    c->cfg = *cfg;
+    hosts_refresh(c);
+    return up_cluster_ref(c);
+}
+
+struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
+                                     const struct sock_addr *addr)
+{
+    char key[128], text[SOCK_TEXT_MAX];
+    int n = snprintf(key, sizeof key, "%s@%s", name, sock_addr_text(addr, text));
+    struct slice k = slice_of(key, (size_t)n < sizeof key ? (size_t)n : sizeof key - 1);
+    struct up_cluster *c = map_get(&w->clusters, k);
+    if (c)
+        return up_cluster_ref(c);
+    c = cluster_new(w);
+    if (!c)
+        return NULL;
+    c->cfg.name = arena_slice(&c->own, slice_str(name));
+    c->cfg.tls = PROG_TLS_DISABLE;
+    struct up_host *h = host_new(c, addr, SLICE_NULL);
+    if (!h || hosts_push(&c->hosts, &c->n_hosts, &c->cap_hosts, h) < 0) {
+        if (h)
+            host_retire(h);
+        up_cluster_unref(c);
+        return NULL;
+    }
+    c->live_stale = true;
+    return cluster_list(w, k, c);
+}
+
+/* Unlist a cluster: no new request finds it; it is freed with its last user. */
+static void cluster_unlist(struct worker *w, struct slice key, struct up_cluster *c)
+{
+    map_remove(&w->clusters, key);
+    c->listed = false;
+    for (uint32_t i = 0; i < c->n_hosts; i++)
+        host_retire(c->hosts[i]);
+    c->n_hosts = 0;
+    live_forget(c);
+    up_cluster_unref(c);
+}
+
+void up_service_changed(struct worker *w, struct slice service_key)
+{
+    struct prog_service *svc = NULL;
+    if (know_service(&w->know, service_key, &svc) != KNOW_VALUE)
+        return;
+    for (uint32_t i = 0; i < svc->n_clusters; i++)
+        if (map_get(&w->clusters, svc->clusters[i].name))
+            up_cluster_unref(up_cluster_get(w, svc, i));
+}
+
+void up_endpoints_changed(struct worker *w, struct slice endpoints_key)
+{
+    for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));) {
+        struct up_cluster *c = e->value;
+        for (uint32_t i = 0; i < c->cfg.endpoints.n; i++) {
+            if (slice_eq(c->cfg.endpoints.p[i], endpoints_key)) {
+                hosts_refresh(c);
+                break;
+            }
+        }
+    }
+}
+
+void up_fini(struct worker *w)
+{
+    for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));)
+        cluster_unlist(w, slice_of(e->key, e->key_len), e->value);
+    map_fini(&w->clusters);
+}
+
+/* --- choice ------------------------------------------------------------------------------------- */
+
+/* Ejection ends by time; looked at when a host is considered, so that no timer ticks for it. */
+static bool host_ejected(struct up_host *h, int64_t now)
+{
+    if (!h->outlier.ejected_until_ns)
+        return false;
+    if (now < h->outlier.ejected_until_ns)
+        return true;
+    h->outlier.ejected_until_ns = 0;
+    h->outlier.consecutive_5xx = 0;
+    h->cluster->ejected--;
+    return false;
+}
+
+/* How willingly a host is used; only those of the best class that has any are balanced over. */
+enum { HOST_GOOD, HOST_DRAINING, HOST_EJECTED, HOST_CLASSES };
+
+static int host_class(struct up_host *h, int64_t now)
+{
+    return host_ejected(h, now) ? HOST_EJECTED : h->draining ? HOST_DRAINING : HOST_GOOD;
+}
+
+/* Gather the hosts that requests may go to now. When every host is ejected all are used: a guess
+ * beats a certain refusal (Envoy's panic mode). */
+static enum err_code live_refresh(struct up_cluster *c, int64_t now)
+{
+    struct up_host **live = mem_array(c->n_hosts, sizeof *live);
+    struct lb_candidate *cands = mem_array(c->n_hosts, sizeof *cands);
+    if (c->n_hosts && (!live || !cands)) {
+        mem_free(live);
+        mem_free(cands);
+        return ERR_NOMEM;
+    }
+    int best = HOST_CLASSES;
+    c->next_return_ns = INT64_MAX;
+    for (uint32_t i = 0; i < c->n_hosts; i++) {
+        best = MIN(best, host_class(c->hosts[i], now));
+        int64_t until = c->hosts[i]->outlier.ejected_until_ns;
+        if (until)
+            c->next_return_ns = MIN(c->next_return_ns, until);
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_hosts; i++) {
+        struct up_host *h = c->hosts[i];
+        h->pos = UINT32_MAX;
+        if (host_class(h, now) != best)
+            continue;
+        h->pos = n;
+        cands[n] = (struct lb_candidate){.weight = h->weight, .active = h->active};
+        live[n++] = h;
+    }
+    mem_free(c->live);
+    mem_free(c->lb.p);
+    c->live = live;
+    lb_init(&c->lb, cands, n, rnd_u32(loop_rnd(c->worker->loop)));
+    c->live_stale = false;
+    return ERR_OK;
+}
+
+void up_host_begin(struct up_host *h)
+{
+    h->active++;
+    if (h->pos < h->cluster->lb.n)
+        h->cluster->lb.p[h->pos].active++;
+}
+
+void up_host_end(struct up_host *h)
+{
+    h->active--;
+    if (h->pos < h->cluster->lb.n)
+        h->cluster->lb.p[h->pos].active--;
+}
+
+static bool was_tried(const struct up_host *h, struct up_host *const *tried, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (tried[i] == h)
+            return true;
+    return false;
+}
+
+enum err_code up_pick(struct up_cluster *c, struct up_host *const *tried, unsigned n_tried,
+                      struct up_host **ret)
+{
+    int64_t now = loop_now(c->worker->loop);
+    if (c->live_stale || (c->ejected && now >= c->next_return_ns))
+        if (live_refresh(c, now) != ERR_OK)
+            return ERR_NOMEM;
+    if (c->lb.n == 0)
+        return ERR_NOT_FOUND;
+    struct rnd *r = loop_rnd(c->worker->loop);
+    struct up_host *h = NULL;
+    for (int i = 0; i < 8; i++) {
+        h = c->live[lb_pick(&c->lb, c->cfg.balancer, rnd_u32(r), rnd_u32(r))];
+        if (!was_tried(h, tried, n_tried))
+            break;
+    }
+    *ret = h;
+    return ERR_OK;
+}
+
+/* --- health ------------------------------------------------------------------------------------- */
+
+static void host_eject(struct up_host *h)
+{
+    struct up_cluster *c = h->cluster;
+    uint32_t max = c->cfg.outlier.max_ejection_percent ? c->cfg.outlier.max_ejection_percent : 10;
+    if (h->gone || h->outlier.ejected_until_ns)
+        return;
+    /* At least one host may be ejected whatever the percentage, as Envoy has it. */
+    if (c->ejected > 0 && (c->ejected + 1) * 100 > c->n_hosts * max)
+        return;
+    uint32_t base =
+        c->cfg.outlier.base_ejection_ms ? c->cfg.outlier.base_ejection_ms : 30000;
+    h->outlier.ejections++;
+    int64_t ns = (int64_t)base * NS_PER_MS * h->outlier.ejections;
+    int64_t cap = MAX((int64_t)base * NS_PER_MS, 300 * NS_PER_S);
+    h->outlier.ejected_until_ns = loop_now(c->worker->loop) + MIN(ns, cap);
+    c->ejected++;
+    c->live_stale = true;
+    char text[SOCK_TEXT_MAX];
+    LOG(INFO, "Host ejected", "cluster=%.*s host=%s for_ms=%lld", SL_FMT(c->cfg.name),
+        sock_addr_text(&h->addr, text), (long long)(MIN(ns, cap) / NS_PER_MS));
+}
+
+void up_host_result(struct up_host *h, unsigned status, bool failed)
+{
+    const __typeof__(h->cluster->cfg.outlier) *o = &h->cluster->cfg.outlier;
+    bool gateway = failed || (status >= 502 && status <= 504);
+    bool bad = failed || status >= 500;
+    h->outlier.consecutive_5xx = bad ? h->outlier.consecutive_5xx + 1 : 0;
+    h->outlier.consecutive_gateway = gateway ? h->outlier.consecutive_gateway + 1 : 0;
+    if ((o->consecutive_5xx && h->outlier.consecutive_5xx >= o->consecutive_5xx) ||
+        (o->consecutive_gateway && h->outlier.consecutive_gateway >= o->consecutive_gateway)) {
+        h->outlier.consecutive_5xx = 0;
+        h->outlier.consecutive_gateway = 0;
+        host_eject(h);
+    }
+}

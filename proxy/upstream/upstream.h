@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where requests and connections go: clusters with their hosts, the choice of a host, health, and
+ * the dialling of connections. One set per worker, nothing shared.
+ *
+ * A cluster is found by name and lives as long as the worker knows a service that uses it, or
+ * somebody holds it. Its hosts follow the endpoints; a host that is gone takes no new request and is
+ * freed when its last connection is. */
+#pragma once
+
+#include "lib/base/map.h"
+#include "lib/io/chan.h"
+#include "lib/tls/tls.h"
+#include "mesh/match/lb.h"
+#include "mesh/match/program.h"
+
+struct worker;
+struct up_conn;
+struct up_attempt;
+
+struct up_host {
+    struct up_cluster *cluster; /* counted */
+    struct sock_addr addr;
+    struct slice identity;      /* SPIFFE id that the peer must show; owned; empty: cluster's SANs only */
+    bool mtls;                  /* speaks mTLS */
+    bool draining, gone;
+    uint32_t weight;
+    uint32_t active;            /* requests and TCP connections in flight */
+    uint32_t refs;              /* the cluster's list, connections, attempts */
+    struct up_conn *idle;       /* most recently used first */
+    struct {
+        uint32_t consecutive_5xx, consecutive_gateway, ejections;
+        int64_t ejected_until_ns; /* 0: in service */
+    } outlier;
+    uint32_t pos;               /* place in the cluster's live set; UINT32_MAX: not in it */
+};
+
+struct up_cluster {
+    struct worker *worker;
+    uint32_t refs;
+    struct prog_service *service; /* owns cfg; NULL for built-in clusters */
+    struct prog_cluster cfg;      /* shallow copy; slices borrow from `service` or `own` */
+    struct arena own;             /* texts of built-in clusters */
+    struct up_host **hosts;
+    uint32_t n_hosts, cap_hosts;
+    struct up_host **live;      /* hosts that requests may go to now; parallel to lb.p */
+    struct lb_set lb;
+    int64_t next_return_ns;     /* when the first ejected host comes back */
+    bool live_stale;
+    uint32_t conns, requests, retries; /* in flight, for the limits */
+    struct up_attempt *pending;   /* waits for a connection, oldest first */
+    struct up_attempt **pending_tail;
+    uint32_t n_pending;
+    uint32_t ejected;
+    bool listed;                  /* in the worker's table */
+};
+
+/* The worker's cluster of this description, made or refreshed from `service`'s cluster number `i`.
+ * One reference for the caller; NULL without memory. */
+struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service, uint32_t i);
+/* A cluster that is no service: one host, plaintext (the application, a pass-through address).
+ * `name` as metrics and logs show it. Cached by name and address. */
+struct up_cluster *up_cluster_direct(struct worker *w, const char *name, const struct sock_addr *addr);
+struct up_cluster *up_cluster_ref(struct up_cluster *c);
+void up_cluster_unref(struct up_cluster *c);
+/* Follow a change of knowledge. */
+void up_service_changed(struct worker *w, struct slice service_key);
+void up_endpoints_changed(struct worker *w, struct slice endpoints_key);
+void up_fini(struct worker *w);
+
+/* Choose a host. ERR_OK with *ret borrowed; ERR_NOT_FOUND: no endpoint (flag UH); `tried` hosts are
+ * avoided where another is left. */
+enum err_code up_pick(struct up_cluster *c, struct up_host *const *tried, unsigned n_tried,
+                      struct up_host **ret);
+struct up_host *up_host_ref(struct up_host *h);
+void up_host_unref(struct up_host *h);
+/* A request or connection to this host begins and ends. */
+void up_host_begin(struct up_host *h);
+void up_host_end(struct up_host *h);
+/* Tell what came of a request, for outlier ejection: HTTP status, or 0 with `failed` for a
+ * connection that failed. */
+void up_host_result(struct up_host *h, unsigned status, bool failed);
+
+/* Whether a connection to this host is to be mTLS. ERR_OK with *ret; ERR_DENIED when the cluster
+ * demands mTLS and the host cannot (never plaintext instead). */
+enum err_code up_host_tls(const struct up_host *h, bool *ret);
+enum up_alpn { UP_ALPN_TCP, UP_ALPN_HTTP1 };
+/* Dial a host: TCP, and TLS over it where it is due. The channel reports CHAN_OPEN or CHAN_FAIL.
+ * `src` may be NULL. */
+int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, struct chan **ret,
+            struct err *err);
+
+/* --- HTTP requests over pooled connections ------------------------------------------------------- */
+enum up_fail {
+    UP_FAIL_NONE,
+    UP_FAIL_NO_HOST,    /* UH */
+    UP_FAIL_NO_CLUSTER, /* NC */
+    UP_FAIL_OVERFLOW,   /* UO */
+    UP_FAIL_CONNECT,    /* UF */
+    UP_FAIL_TLS,        /* UF, TLS refused; the detail says why */
+    UP_FAIL_RESET,      /* UC: the connection ended before the answer was whole */
+    UP_FAIL_PROTOCOL,   /* UPE */
+};
+struct http_head;
+struct up_attempt_ops {
+    /* A connection is there: send the head (and what of the body is at hand). */
+    void (*on_ready)(struct up_attempt *a);
+    /* 1xx answers other than 101 come as heads with `interim` true. */
+    void (*on_head)(struct up_attempt *a, struct http_head *head, bool interim);
+    /* Returns false to pause: the attempt must be resumed with up_resume. The bytes are taken. */
+    bool (*on_body)(struct up_attempt *a, struct slice bytes);
+    /* The answer is whole; `trailers` may be NULL. The attempt is over. */
+    void (*on_end)(struct up_attempt *a, struct http_head *trailers);
+    /* The attempt is over. `untouched`: provably not processed (no byte of an answer, and the
+     * connection was idle before or never opened). */
+    void (*on_fail)(struct up_attempt *a, enum up_fail why, bool untouched, const char *detail);
+    /* The send queue has room again. */
+    void (*on_drain)(struct up_attempt *a);
+    /* 101 was answered: raw bytes from now on (on_body, up_send_body, up_send_end). */
+};
+struct up_attempt {
+    const struct up_attempt_ops *ops;
+    struct up_cluster *cluster; /* counted */
+    struct up_host *host;       /* counted; NULL until chosen */
+    struct up_conn *conn;       /* NULL until assigned */
+    struct up_attempt *next, **prev; /* pending list */
+    struct arena *arena;        /* where heads of answers are built */
+    struct up_host *tried[4];
+    unsigned n_tried;
+    bool head_request, connect_request; /* the request's method, for the framing of its answer */
+    bool over;
+    bool sent;                  /* the head went out at least in part */
+};
+/* Choose a host and get a connection to it. The outcome comes by callback, perhaps before this
+ * returns. `a` must be zeroed but for ops, cluster (given), arena and tried. */
+void up_start(struct up_attempt *a);
+/* Queue for sending; flushed by up_flush or when the turn ends. ERR_LIMIT: the queue is full, wait
+ * for on_drain (the bytes were taken all the same). */
+enum err_code up_send_head(struct up_attempt *a, const struct http_head *head);
+enum err_code up_send_body(struct up_attempt *a, struct slice bytes);
+enum err_code up_send_end(struct up_attempt *a, const struct http_head *trailers);
+void up_flush(struct up_attempt *a);
+/* Read the answer on after on_body returned false. */
+void up_resume(struct up_attempt *a);
+/* Abandon; no callback follows. Releases what the attempt holds. Idempotent. */
+void up_cancel(struct up_attempt *a);
