@@ -51,7 +51,6 @@ struct kube_req {
     const char *accept;       /* NULL = application/json */
     const json_t *body;       /* serialised before kube_request returns; NULL = none */
     int64_t timeout_ms;       /* over all repetitions; 0 = 30 s, < 0 = none (watches) */
-    int64_t idle_ms;          /* give up when no byte came for so long; 0 = no such rule */
     bool no_retry;            /* hand 429 and 503 to the caller at once */
     /* Stream a 2xx body: each piece of bytes as it arrives; nothing is collected then and resp.body
      * stays NULL. Return 0 to go on, -1 to end the call (done gets ERR_CLOSED). */

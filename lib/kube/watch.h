@@ -9,8 +9,9 @@
 #include "lib/kube/resource.h"
 
 /* Receives the collection. A list is bracketed by begin and end: what was known before and is not
- * put in between is gone. Outside of a bracket put and remove are changes. Objects are borrowed for
- * the call (json_incref to keep one). kube_store is a sink. */
+ * put in between is gone; a second begin without an end means that the list broke off and starts
+ * anew. Outside of a bracket put and remove are changes. Objects are borrowed for the call
+ * (json_incref to keep one). kube_store is a sink. */
 struct kube_sink {
     void (*begin)(struct kube_sink *s);
     void (*put)(struct kube_sink *s, json_t *obj);
@@ -41,6 +42,8 @@ int kube_watch_start(struct kube_client *client, const struct kube_watch_opts *o
                      struct kube_watch **ret, struct err *err);
 /* No call to the sink comes any more. NULL is fine; allowed inside the sink's callbacks. */
 void kube_watch_stop(struct kube_watch *w);
+/* Look again now instead of at the end of a wait: the CRD was installed, the network is back. */
+void kube_watch_poke(struct kube_watch *w);
 /* The first list was completed (or the kind is absent). Readiness waits for it. Stays true. */
 bool kube_watch_synced(const struct kube_watch *w);
 struct kube_watch_stats kube_watch_stats(const struct kube_watch *w);
