@@ -25,7 +25,7 @@ apiserver_up() {
         --etcd-servers "http://127.0.0.1:$ETCD_PORT" \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
         --allow-privileged \
-        --service-cluster-ip-range "$SERVICE_RANGE" \
+        --service-cluster-ip-range "$(both "$SERVICE_RANGE" "$SERVICE_RANGE6")" \
         --tls-cert-file "$p/apiserver.crt" --tls-private-key-file "$p/apiserver.key" \
         --client-ca-file "$p/ca.crt" \
         --kubelet-certificate-authority "$p/ca.crt" \
@@ -52,8 +52,8 @@ controllers_up() {
         --use-service-account-credentials --root-ca-file "$p/ca.crt" \
         --service-account-private-key-file "$p/service-account.key" \
         --cluster-signing-cert-file "$p/ca.crt" --cluster-signing-key-file "$p/ca.key" \
-        --allocate-node-cidrs --cluster-cidr "$POD_RANGE" \
-        --service-cluster-ip-range "$SERVICE_RANGE"
+        --allocate-node-cidrs --cluster-cidr "$(both "$POD_RANGE" "$POD_RANGE6")" \
+        --service-cluster-ip-range "$(both "$SERVICE_RANGE" "$SERVICE_RANGE6")"
     proc_start kube-scheduler "$KUBE" kube-scheduler --kubeconfig "$c/scheduler" \
         --bind-address 127.0.0.1 --leader-elect=false
 }

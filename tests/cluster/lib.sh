@@ -11,7 +11,11 @@ DIR=${TULLE_CLUSTER_DIR:-/var/lib/tulle-cluster}
 
 NODE_NAME=node1
 NODE_IP=10.97.0.1           # on a dummy interface: reachable from pods, never from outside
+# With TULLE_CLUSTER_IPV6=1 also these; the choice holds for the life of a cluster.
 NODE_IP6=fd97::1
+POD_RANGE6=fd44::/56
+POD_NODE_RANGE6=fd44::/64
+SERVICE_RANGE6=fd96::/112
 POD_RANGE=10.244.0.0/16
 POD_NODE_RANGE=10.244.0.0/24
 SERVICE_RANGE=10.96.0.0/16
@@ -29,7 +33,8 @@ CGROUP=tulle-cluster
 BASE_IMAGE=docker.io/library/debian:bookworm-slim
 PAUSE_IMAGE=tulle.local/pause:1
 GO_MIN=1.24
-: "$NODE_NAME$NODE_IP$NODE_IP6$POD_RANGE$POD_NODE_RANGE$SERVICE_RANGE$API_SERVICE_IP$DNS_DOMAIN"
+: "$NODE_IP6$POD_RANGE6$POD_NODE_RANGE6$SERVICE_RANGE6"
+: "$NODE_NAME$NODE_IP$POD_RANGE$POD_NODE_RANGE$SERVICE_RANGE$API_SERVICE_IP$DNS_DOMAIN"
 : "$DNS_SERVICE_IP$DNS_PORT$API_PORT$ETCD_PORT$ETCD_PEER_PORT$BRIDGE$DUMMY$NFT_TABLE$CGROUP"
 : "$DIR$BASE_IMAGE$PAUSE_IMAGE$GO_MIN"
 
@@ -49,6 +54,12 @@ die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1
 }
+
+# Is this cluster's life a dual-stack one?
+dual_stack() { [ -e "$DIR/dual-stack" ]; }
+
+# both IPV4 IPV6: the list for a flag, one or two long.
+both() { if dual_stack; then echo "$1,$2"; else echo "$1"; fi; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 

@@ -38,7 +38,24 @@ net_up() {
     ip addr replace "$NODE_IP/32" dev "$DUMMY"
     ip route replace "$SERVICE_RANGE" dev "$DUMMY" src "$NODE_IP"
     ip route replace "$POD_RANGE" dev "$DUMMY" src "$NODE_IP"
+    if dual_stack; then
+        net_up6
+    fi
     net_fence
+}
+
+net_up6() {
+    local uplink
+    # An interface that forwards no longer hears router advertisements, unless it is told to.
+    for uplink in $(net_uplinks); do
+        [ "$(cat "/proc/sys/net/ipv6/conf/$uplink/accept_ra")" != 1 ] ||
+            net_sysctl "net/ipv6/conf/$uplink/accept_ra" 2
+    done
+    net_sysctl net/ipv6/conf/all/forwarding 1
+    net_sysctl net/bridge/bridge-nf-call-ip6tables 1
+    ip addr replace "$NODE_IP6/128" dev "$DUMMY" nodad
+    ip -6 route replace "$SERVICE_RANGE6" dev "$DUMMY" src "$NODE_IP6"
+    ip -6 route replace "$POD_RANGE6" dev "$DUMMY" src "$NODE_IP6"
 }
 
 # The interfaces that lead out of the machine: those with a default route.
@@ -64,6 +81,7 @@ table inet $NFT_TABLE {
     chain source {
         type nat hook postrouting priority srcnat + 5; policy accept;
         ip saddr $POD_RANGE oifname != { "$BRIDGE", "$DUMMY", "lo" } masquerade
+        ip6 saddr $POD_RANGE6 oifname != { "$BRIDGE", "$DUMMY", "lo" } masquerade
     }
 }
 EOF

@@ -47,7 +47,7 @@ kubelet_up() {
     # without it /metrics/cadvisor knows control groups but not pods.
     proc_start kubelet "$KUBE" kubelet --config "$DIR/kubelet.yaml" \
         --kubeconfig "$DIR/kubeconfigs/kubelet" --root-dir "$DIR/kubelet" \
-        --cert-dir "$DIR/kubelet-pki" --hostname-override "$NODE_NAME" --node-ip "$NODE_IP" \
+        --cert-dir "$DIR/kubelet-pki" --hostname-override "$NODE_NAME" --node-ip "$(both "$NODE_IP" "$NODE_IP6")" \
         --containerd "$CTR_SOCKET"
 }
 
@@ -57,11 +57,11 @@ kube_proxy_up() {
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
-clusterCIDR: $POD_RANGE
+clusterCIDR: $(both "$POD_RANGE" "$POD_RANGE6")
 hostnameOverride: $NODE_NAME
 healthzBindAddress: 127.0.0.1:10256
 metricsBindAddress: 127.0.0.1:10249
-nodePortAddresses: [$NODE_IP/32]
+nodePortAddresses: [$(both "$NODE_IP/32" "$NODE_IP6/128")]
 clientConnection: {kubeconfig: $DIR/kubeconfigs/kube-proxy}
 conntrack: {maxPerCore: 0}
 iptables: {minSyncPeriod: 200ms}

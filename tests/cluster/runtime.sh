@@ -17,7 +17,11 @@ runtime_snapshotter() {
 }
 
 runtime_config() {
-    local c=$DIR/containerd
+    local c=$DIR/containerd ranges6='' routes6=''
+    if dual_stack; then
+        ranges6=", [{\"subnet\": \"$POD_NODE_RANGE6\"}]"
+        routes6=', {"dst": "::/0"}'
+    fi
     mkdir -p "$c/hosts/_default" "$DIR/cni"
     # No registry exists for this node: an image that was not loaded fails at once, and
     # without a packet to anyone.
@@ -63,8 +67,8 @@ EOF
     "ipam": {
       "type": "host-local",
       "dataDir": "$DIR/cni-leases",
-      "ranges": [[{"subnet": "$POD_NODE_RANGE"}]],
-      "routes": [{"dst": "0.0.0.0/0"}]
+      "ranges": [[{"subnet": "$POD_NODE_RANGE"}]$ranges6],
+      "routes": [{"dst": "0.0.0.0/0"}$routes6]
     }
   }]
 }

@@ -51,9 +51,7 @@ port_forward() {
     until_true 10 grep -q 'Forwarding from' "$WORK/forward" || return 1
     local port
     port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' "$WORK/forward")
-    prints smoke python3 -c 'import sys, urllib.request as u
-o = u.build_opener(u.ProxyHandler({}))
-print(o.open("http://127.0.0.1:%s/" % sys.argv[1], None, 5).read().decode())' "$port"
+    prints smoke http_get "http://127.0.0.1:$port/"
 }
 
 # Each pod serves its own name; 30 connections miss one of two once in 2^29 runs.
@@ -87,6 +85,21 @@ token_review() {
         \"spec\":{\"token\":\"$token\",\"audiences\":[\"mesh-ca\"]}}" |
         k create -f - -o jsonpath='{.status.user.username}' >"$WORK/got"
     grep -qx "system:serviceaccount:$NS:default" "$WORK/got"
+}
+
+HTTP_GET='import sys, urllib.request as u
+print(u.build_opener(u.ProxyHandler({})).open(sys.argv[1], None, 5).read().decode())'
+http_get() { python3 -c "$HTTP_GET" "$1"; }
+
+service_from_node() {
+    prints smoke http_get "http://$(k get service web -o jsonpath='{.spec.clusterIP}')/"
+}
+
+service_by_ipv6() {
+    k patch service web -p '{"spec": {"ipFamilyPolicy": "RequireDualStack"}}' || return 1
+    local address
+    address=$(k get service web -o jsonpath='{.spec.clusterIPs[1]}')
+    until_true 10 prints smoke get_from "http://[$address]/" && cat "$WORK/got"
 }
 
 test_name_from_host_file() {
@@ -144,6 +157,10 @@ check "job's output is in its log" prints smoke k logs job/once -c app
 check "service by short name, from a pod" prints smoke get_from http://web/
 check "service by full name" prints smoke get_from "http://web.$NS.svc.$DNS_DOMAIN/"
 check "service has two ready endpoints" both_endpoints
+check "service by its address, from the node (the API server calls webhooks so)" service_from_node
+if dual_stack; then
+    check "service with an IPv6 address, from a pod" service_by_ipv6
+fi
 check "glibc resolves a service" prints '^10\.96\.' in_pod getent ahostsv4 "web.$NS"
 check "a name that is not there does not resolve" fails in_pod getent hosts nowhere.example.com
 check "a name added by a test resolves" test_name_from_host_file

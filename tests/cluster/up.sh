@@ -60,6 +60,9 @@ else
 fi
 
 mkdir -p "$DIR"
+if [ -n "${TULLE_CLUSTER_IPV6:-}" ] && [ ! -e "$DIR/pki" ]; then
+    touch "$DIR/dual-stack"
+fi
 say "network: node address $NODE_IP on $DUMMY"
 net_up
 say "certificates"
