@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The support table: one row for each field of each kind (support.def). A field that is set and not
+ * implemented is reported with its path; docs/support.md is written from the same rows. */
+#pragma once
+
+#include <jansson.h>
+
+#include "mesh/api/findings.h"
+#include "mesh/api/kinds.h"
+
+enum support_state {
+    SUPPORT_IMPLEMENTED,
+    SUPPORT_PARTIAL,  /* the note says which part */
+    SUPPORT_REPORTED, /* read, validated and reported, without effect */
+};
+struct support_row {
+    enum api_kind kind;
+    const char *path; /* "spec.http[].match[].uri"; "[]" any element, "{}" any key of a map */
+    enum support_state state;
+    const char *note; /* "" or what to do instead, or which part holds */
+};
+
+/* All rows, ordered by kind as in enum api_kind. */
+const struct support_row *support_rows(size_t *ret_n);
+const char *support_state_name(enum support_state s); /* "implemented" */
+/* Walk an object's JSON: a finding UNSUPPORTED for each field that is set (not null, not an empty
+ * object or array) and `reported`, PARTIAL for those in part, SUSPECT for one that the table has not.
+ * A row covers what lies below it unless longer rows do. */
+void support_check(enum api_kind kind, const json_t *obj, struct findings *f);
