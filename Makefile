@@ -59,12 +59,12 @@ LOOKS_mesh/wire     := mesh/match lib/data lib/base
 LOOKS_mesh/api      := lib/data lib/base
 LOOKS_mesh/index    := mesh/api lib/data lib/base
 LOOKS_mesh/compile  := mesh/index mesh/api mesh/wire mesh/match lib/data lib/base
-LOOKS_mesh/inject   := mesh/api lib/data lib/base
+LOOKS_mesh/inject   := mesh/redirect mesh/api lib/data lib/base
 LOOKS_mesh/redirect := lib/data lib/base
 MESH := mesh/compile mesh/index mesh/inject mesh/api mesh/wire mesh/match mesh/redirect
 LIB  := lib/kube lib/http lib/tls lib/obs lib/data lib/io lib/base
 LOOKS_operator := $(MESH) $(LIB)
-LOOKS_injector := mesh/inject mesh/api lib/kube lib/http lib/tls lib/obs lib/data lib/io lib/base
+LOOKS_injector := mesh/inject mesh/redirect mesh/api lib/kube lib/http lib/tls lib/obs lib/data lib/io lib/base
 LOOKS_proxy    := mesh/wire mesh/match mesh/redirect lib/http lib/tls lib/obs lib/data lib/io lib/base
 LOOKS_cli      := $(MESH) $(LIB)
 MODULES := $(LIB) $(MESH) operator injector proxy cli
@@ -90,6 +90,9 @@ PBH := $(PBC:.c=.h)
 $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: %.proto
 	@mkdir -p $(GEN)/proto
 	$(Q)protoc-c -Iproto --c_out=$(GEN)/proto $<
+
+# Kept: make takes files that only pattern rules name for intermediate ones.
+.SECONDARY: $(PBC) $(PBH)
 
 # Sources generated into $(GEN) by tools/ (support table, references) list themselves here.
 -include tools/gen.mk

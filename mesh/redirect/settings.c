@@ -145,9 +145,18 @@ int redirect_parse_ifaces(struct slice text, struct redirect_ifaces *ret, struct
     return 0;
 }
 
-/* --- flags ------------------------------------------------------------------------------------- */
-enum flag_kind { FLAG_SWITCH, FLAG_PORT, FLAG_ID, FLAG_PORTS, FLAG_PORTS_ALL, FLAG_RANGES,
-                 FLAG_RANGES_ALL, FLAG_IFACES };
+/* --- flags -------------------------------------------------------------------------------------
+ */
+enum flag_kind {
+    FLAG_SWITCH,
+    FLAG_PORT,
+    FLAG_ID,
+    FLAG_PORTS,
+    FLAG_PORTS_ALL,
+    FLAG_RANGES,
+    FLAG_RANGES_ALL,
+    FLAG_IFACES
+};
 struct flag {
     const char *name;
     enum flag_kind kind;
@@ -211,8 +220,7 @@ static const struct flag *flag_find(struct slice name)
     return NULL;
 }
 
-int redirect_parse_args(int argc, char *const *argv, struct redirect_settings *ret,
-                        struct err *err)
+int redirect_parse_args(int argc, char *const *argv, struct redirect_settings *ret, struct err *err)
 {
     struct redirect_settings s;
     redirect_defaults(&s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Golden rulesets (tests/golden/redirect/<case>/args -> want.nft; GOLDEN_WRITE=1 rewrites), each also
- * loaded twice into a kernel where that is possible, and the refusals of the flags' parser. */
+/* Golden rulesets (tests/golden/redirect/<case>/args -> want.nft; GOLDEN_WRITE=1 rewrites), each
+ * also loaded twice into a kernel where that is possible, and the refusals of the flags' parser. */
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -102,7 +102,8 @@ START_TEST(kernel_takes_it)
         char cmd[1200];
         if (list[i]->d_name[0] != '.') {
             snprintf(cmd, sizeof cmd,
-                     "unshare -n sh -ec 'f=" GOLDEN "/%s/want.nft; nft -f $f; a=$(nft list ruleset);"
+                     "unshare -n sh -ec 'f=" GOLDEN
+                     "/%s/want.nft; nft -f $f; a=$(nft list ruleset);"
                      " nft -f $f; test \"$a\" = \"$(nft list ruleset)\"; test -n \"$a\"'",
                      list[i]->d_name);
             int rc = system(cmd);
