@@ -16,7 +16,7 @@
 
 struct authz_request {
     struct slice principal; /* "spiffe://<trust domain>/ns/<ns>/sa/<sa>", verified; null: no mTLS */
-    struct match_address source, destination;
+    struct ipaddr source, destination;
     uint16_t port; /* destination, as the application listens */
     struct slice sni;
     const struct match_request *http; /* NULL: an opaque connection */

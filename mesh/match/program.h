@@ -143,11 +143,17 @@ struct prog_names {
 };
 
 /* --- Service ------------------------------------------------------------------------------------ */
-enum prog_match_kind { PROG_MATCH_NONE, PROG_MATCH_EXACT, PROG_MATCH_PREFIX, PROG_MATCH_REGEX,
-                       PROG_MATCH_PRESENT };
+enum prog_match_kind {
+    PROG_MATCH_NONE, /* no condition */
+    PROG_MATCH_EXACT,
+    PROG_MATCH_PREFIX,
+    PROG_MATCH_REGEX,
+    PROG_MATCH_PRESENT,
+    PROG_MATCH_NEVER, /* not understood: the whole match never holds, inverted or not */
+};
 struct re; /* lib/base/re.h: compiled when the resource is decoded, freed with it */
 struct prog_string_match {
-    enum prog_match_kind kind; /* NONE: no condition */
+    enum prog_match_kind kind;
     struct slice value;
     struct re *re;
 };
@@ -255,7 +261,9 @@ enum prog_tls { PROG_TLS_AUTO, PROG_TLS_DISABLE, PROG_TLS_MUTUAL_MESH, PROG_TLS_
 struct prog_cluster {
     struct slice name, host, subset, sni, service_name, service_namespace, problem;
     uint16_t port;
+    enum prog_protocol protocol;   /* of the destination port */
     struct prog_strings endpoints; /* keys */
+    struct prog_strings dns;       /* "host:port" to resolve, instead of endpoints */
     uint64_t subset_selector;      /* 0: all endpoints */
     enum prog_balancer balancer;
     enum prog_tls tls;
@@ -305,6 +313,8 @@ uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector);
 
 /* --- the filter (pure) -------------------------------------------------------------------------- */
 bool prog_filter_has(const struct prog_filter *f, struct slice key);
-/* Build over n distinct keys into the arena; ERR_NOMEM; ERR_INTERNAL if no seed works (never seen). */
+/* Is `host` (lower case, no port) a member, or covered by a member "*.suffix" or "*"? */
+bool prog_filter_has_host(const struct prog_filter *f, struct slice host);
+/* Build over n keys into the arena; ERR_NOMEM; ERR_INTERNAL if no seed works (never seen). */
 enum err_code prog_filter_build(struct arena *a, const struct slice *keys, size_t n,
                                 struct prog_filter *ret);

@@ -3,6 +3,7 @@
  * http_head and sockets, by `tulle explain` from arguments, and by tests from tables. */
 #pragma once
 
+#include "lib/data/ipaddr.h"
 #include "mesh/match/program.h"
 
 /* Same layout as http_field: an array of those may be passed as it is. */
@@ -15,10 +16,6 @@ struct match_request {
     const struct match_field *fields;
     uint32_t n_fields;
     struct arena *arena; /* of the stream: used only where several lines of a header must be joined */
-};
-struct match_address {
-    unsigned char bytes[16];
-    uint8_t len; /* 4 or 16; 0: unknown */
 };
 
 /* `path` without query and fragment. */

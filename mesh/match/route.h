@@ -56,8 +56,11 @@ static inline bool match_mirror_wanted(const struct prog_mirror *m, uint32_t dic
     return (uint64_t)dice * 10000 >> 32 < m->permyriad;
 }
 
+/* SNI pattern: exact, "*.suffix" (over any number of labels) or "*"; case does not matter. */
+bool match_sni(struct slice pattern, struct slice sni);
+
 struct match_connection {
-    struct match_address destination; /* original */
+    struct ipaddr destination; /* original */
     struct slice sni;                 /* null when not TLS */
 };
 struct match_tcp {

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of wire share: short names for the generated messages and typed allocation. */
+#pragma once
+
+#include "mesh/wire/wire.h"
+#include "tulle/discovery/v1/discovery.pb-c.h"
+
+#define PB(message) Tulle__Discovery__V1__##message
+#define PB_DESC(message) (&tulle__discovery__v1__##message##__descriptor)
+#define PB_ENUM(name) TULLE__DISCOVERY__V1__##name
+
+/* An initialised message in the arena; NULL without memory. */
+static inline void *pb_new(struct arena *a, const ProtobufCMessageDescriptor *desc)
+{
+    void *m = arena_alloc(a, desc->sizeof_message);
+
+    if (m)
+        protobuf_c_message_init(desc, m);
+    return m;
+}
+static inline ProtobufCBinaryData pb_bytes(struct slice s)
+{
+    return (ProtobufCBinaryData){s.len, (uint8_t *)(uintptr_t)s.p};
+}
+static inline struct slice slice_of_pb(ProtobufCBinaryData b)
+{
+    return slice_of(b.data, b.len);
+}
+/* Append the packed message. */
+enum err_code pb_pack(const ProtobufCMessage *m, struct buf *ret);
+/* Unpack into the arena, which bounds the memory; ERR_INVALID "not a <message>", ERR_LIMIT, ERR_NOMEM. */
+int pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *desc, struct slice bytes,
+              ProtobufCMessage **ret, struct err *err);
+/* Memory that decoding a payload of `len` bytes may take. */
+static inline size_t wire_arena_cap(size_t len)
+{
+    return ((size_t)1 << 20) + len * 24;
+}
