@@ -1,13 +1,56 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control thread: it learns (discovery stream or compiled file), keeps the identity, answers DNS,
- * serves admin, metrics and probes, and tells the workers. It never touches a request. */
+/* The control thread's knowledge: what was learned from the operator (or a compiled file), who asked
+ * for what, and the telling of workers. It never touches a request. */
 #pragma once
 
-#include "mesh/match/program.h"
+#include "lib/base/buf.h"
+#include "lib/base/map.h"
+#include "proxy/know.h"
+#include "proxy/mailbox.h"
 
-struct control;
 struct worker;
 
-/* A worker met a key that it does not know (worker's thread). The answer comes as a know_batch in the
- * worker's mailbox; a resource that another worker knows already is answered at once. */
+/* One resource as the control thread holds it. */
+struct known {
+    enum prog_kind kind;
+    enum prog_state state;
+    bool answered;     /* false: wanted, no answer yet */
+    struct prog *prog; /* own reference; with PROG_VALUE */
+    uint32_t key_len;
+    char key[];
+};
+
+struct control {
+    struct loop *loop;
+    struct mailbox mailbox;     /* from the workers */
+    struct map known;           /* kind byte + key -> known */
+    struct worker **workers;
+    unsigned n_workers;
+    struct prog_settings *settings; /* borrowed from `known` */
+    struct prog_inbound *inbound;
+    struct prog_names *names;
+    bool ready;                 /* settings and inbound are known: workers may accept */
+    int64_t learned_ns;         /* last time that something was learned; age is a metric */
+    /* Somebody wants a resource for the first time. NULL (no operator): it is absent. */
+    void (*want)(void *user, const struct known *k);
+    /* After each batch, when it is stored and sent on. `first`: ready just now. */
+    void (*learned)(void *user, bool first);
+    void *user;
+};
+
+int control_init(struct control *c, struct loop *loop, struct err *err);
+void control_fini(struct control *c);
+/* Workers are borrowed; all must be added before anything is learned. */
+int control_add_worker(struct control *c, struct worker *w, struct err *err);
+
+/* A worker met a key that it does not know (any thread). The answer comes as a know_batch in the
+ * worker's mailbox; what is known already is answered at once. */
 void control_want(struct control *c, struct worker *from, enum prog_kind kind, struct slice key);
+/* Store a batch and tell every worker (control thread). Takes the batch. */
+void control_learn(struct control *c, struct know_batch *b);
+/* Read a compiled file's bytes: every resource in it is learned, and what is not in it is absent. */
+int control_learn_bundle(struct control *c, struct slice bytes, struct err *err);
+/* Everything held, as a bundle (what the supervisor keeps for a restart). */
+int control_save_bundle(const struct control *c, struct buf *ret, struct err *err);
+/* NULL when not held. */
+const struct known *control_find(const struct control *c, enum prog_kind kind, struct slice key);

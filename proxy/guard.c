@@ -4,13 +4,11 @@
 #include "lib/base/log.h"
 #include "proxy/worker.h"
 
-struct match_address address_of(const struct sock_addr *a)
+struct ipaddr address_of(const struct sock_addr *a)
 {
-    struct match_address m = {0};
-    struct slice b = sock_addr_bytes(a);
-    memcpy(m.bytes, b.p, b.len);
-    m.len = (uint8_t)b.len;
-    return m;
+    struct ipaddr ip = {0};
+    ip_from_bytes(sock_addr_bytes(a), &ip);
+    return ip;
 }
 
 /* Dry-run and audit policies refuse nothing; what they would have done is in the log. */

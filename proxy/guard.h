@@ -7,7 +7,8 @@
 
 enum { GUARD_DETAIL_MAX = 256 };
 
-struct match_address address_of(const struct sock_addr *a);
+/* The address without its port. */
+struct ipaddr address_of(const struct sock_addr *a);
 /* A connection that carries opaque bytes. False: refuse; *ret_why is a static or connection-owned
  * text for the log. */
 bool guard_tcp(struct down *d, const char **ret_why);

@@ -9,6 +9,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "proxy/guard.h"
 #include "proxy/sniff.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream/upstream.h"
@@ -315,10 +316,10 @@ static void outbound_answered(struct know_waiter *waiter, enum know_state state)
     outbound_known(in, state, svc);
 }
 
-static bool in_pod_ranges(const struct prog_settings *s, struct slice addr)
+static bool in_pod_ranges(const struct prog_settings *s, const struct ipaddr *ip)
 {
     for (uint32_t i = 0; s && i < s->n_pod_cidrs; i++)
-        if (cidr_contains(&s->pod_cidrs[i], addr))
+        if (cidr_contains(&s->pod_cidrs[i], ip))
             return true;
     return false;
 }
@@ -326,8 +327,8 @@ static bool in_pod_ranges(const struct prog_settings *s, struct slice addr)
 static void outbound_look_up(struct incoming *in)
 {
     struct know *k = &in->down.worker->know;
-    struct slice addr = sock_addr_bytes(&in->down.info.orig);
-    if (!know_in_mesh(k, addr) && !in_pod_ranges(k->settings, addr)) {
+    struct ipaddr ip = address_of(&in->down.info.orig);
+    if (!know_in_mesh(k, slice_of(ip.b, ip.len)) && !in_pod_ranges(k->settings, &ip)) {
         outbound_known(in, KNOW_ABSENT, NULL);
         return;
     }

@@ -15,6 +15,7 @@
 #include "proxy/know.h"
 #include "proxy/upstream/upstream.h"
 
+struct stream;
 struct stream_down_ops {
     /* Queue the head of an answer; a status of 1xx is an interim one. */
     void (*head)(struct stream *s, const struct http_head *head);

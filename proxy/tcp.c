@@ -4,6 +4,8 @@
  * buffer straight to the other side, and only what it does not take is kept. */
 #include "proxy/down.h"
 
+#include <stdio.h>
+
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "mesh/match/route.h"

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/control.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "mesh/wire/wire.h"
+#include "proxy/worker.h"
+
+enum { KEY_MAX = WIRE_MAX_KEY + 1 };
+
+/* The map's key: one byte for the kind, then the resource's key. */
+static struct slice map_key(char buf[KEY_MAX], enum prog_kind kind, struct slice key)
+{
+    buf[0] = (char)kind;
+    size_t n = MIN(key.len, (size_t)WIRE_MAX_KEY);
+    memcpy(buf + 1, key.p ? key.p : "", n);
+    return slice_of(buf, n + 1);
+}
+
+static struct known *known_get(struct control *c, enum prog_kind kind, struct slice key, bool *ret_new)
+{
+    char buf[KEY_MAX];
+    struct slice mk = map_key(buf, kind, key);
+    struct known *k = map_get(&c->known, mk);
+    *ret_new = false;
+    if (k)
+        return k;
+    k = mem_zalloc(sizeof *k + key.len + 1);
+    if (!k || map_put(&c->known, mk, k, NULL) < 0) {
+        mem_free(k);
+        return NULL;
+    }
+    k->kind = kind;
+    k->key_len = (uint32_t)key.len;
+    memcpy(k->key, key.p ? key.p : "", key.len);
+    *ret_new = true;
+    return k;
+}
+
+const struct known *control_find(const struct control *c, enum prog_kind kind, struct slice key)
+{
+    char buf[KEY_MAX];
+    return map_get(&c->known, map_key(buf, kind, key));
+}
+
+int control_init(struct control *c, struct loop *loop, struct err *err)
+{
+    *c = (struct control){.loop = loop};
+    return mailbox_init(&c->mailbox, loop, c, err);
+}
+
+void control_fini(struct control *c)
+{
+    mailbox_fini(&c->mailbox);
+    for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
+        struct known *k = e->value;
+        prog_unref(k->prog);
+        mem_free(k);
+    }
+    map_fini(&c->known);
+    mem_free(c->workers);
+}
+
+int control_add_worker(struct control *c, struct worker *w, struct err *err)
+{
+    struct worker **p = mem_realloc(c->workers, (c->n_workers + 1) * sizeof *p);
+    if (!p)
+        return err_set(err, ERR_NOMEM, "workers");
+    c->workers = p;
+    c->workers[c->n_workers++] = w;
+    return 0;
+}
+
+static void deliver_batch(struct mail *m, void *receiver)
+{
+    struct worker *w = receiver;
+    struct know_batch *b = CONTAINER_OF(m, struct know_batch, mail);
+    know_apply(&w->know, b);
+    know_batch_free(b);
+}
+
+static void send_batch(struct worker *w, struct know_batch *b)
+{
+    b->mail.deliver = deliver_batch;
+    mailbox_send(&w->mailbox, &b->mail);
+}
+
+static struct know_batch *batch_copy(const struct know_batch *b)
+{
+    struct know_batch *copy = mem_zalloc(sizeof *copy);
+    for (size_t i = 0; copy && i < b->n; i++) {
+        const struct know_news *n = &b->news[i];
+        if (know_batch_add(copy, n->kind, n->state, slice_of(n->key, n->key_len),
+                           prog_ref(n->prog)) < 0) {
+            know_batch_free(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+/* --- wants ------------------------------------------------------------------------------------------ */
+
+struct want {
+    struct mail mail;
+    struct worker *from;
+    enum prog_kind kind;
+    size_t len;
+    char key[];
+};
+
+static void answer_want(struct worker *w, const struct known *k, enum prog_state state)
+{
+    struct know_batch *b = mem_zalloc(sizeof *b);
+    if (!b || know_batch_add(b, k->kind, state, slice_of(k->key, k->key_len), prog_ref(k->prog)) < 0) {
+        know_batch_free(b); /* the worker's wait times out and says so */
+        return;
+    }
+    send_batch(w, b);
+}
+
+static void deliver_want(struct mail *m, void *receiver)
+{
+    struct control *c = receiver;
+    struct want *want = CONTAINER_OF(m, struct want, mail);
+    bool is_new;
+    struct known *k = known_get(c, want->kind, slice_of(want->key, want->len), &is_new);
+    if (k && is_new && !c->want) {
+        k->state = PROG_ABSENT; /* no operator: what the file does not hold does not exist */
+        k->answered = true;
+    }
+    if (k && k->answered)
+        answer_want(want->from, k, k->state);
+    else if (k && is_new)
+        c->want(c->user, k);
+    mem_free(want);
+}
+
+void control_want(struct control *c, struct worker *from, enum prog_kind kind, struct slice key)
+{
+    struct want *want = mem_alloc(sizeof *want + key.len);
+    if (!want)
+        return;
+    *want = (struct want){.mail.deliver = deliver_want, .from = from, .kind = kind, .len = key.len};
+    memcpy(want->key, key.p, key.len);
+    mailbox_send(&c->mailbox, &want->mail);
+}
+
+/* --- learning --------------------------------------------------------------------------------------- */
+
+static void known_store(struct control *c, const struct know_news *n)
+{
+    bool is_new;
+    struct known *k = known_get(c, n->kind, slice_of(n->key, n->key_len), &is_new);
+    if (!k) {
+        LOG(ERROR, "Out of memory for a resource", "kind=%s", prog_kind_name(n->kind));
+        return;
+    }
+    k->answered = true;
+    if (n->state == PROG_UNCHANGED || (n->state == PROG_WITHHELD && k->prog))
+        return;
+    k->state = n->state;
+    prog_unref(k->prog);
+    k->prog = n->state == PROG_VALUE ? prog_ref(n->prog) : NULL;
+    if (n->kind == PROG_SETTINGS)
+        c->settings = (struct prog_settings *)k->prog;
+    else if (n->kind == PROG_INBOUND)
+        c->inbound = (struct prog_inbound *)k->prog;
+    else if (n->kind == PROG_NAMES)
+        c->names = (struct prog_names *)k->prog;
+}
+
+void control_learn(struct control *c, struct know_batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        known_store(c, &b->news[i]);
+    for (unsigned i = 0; i < c->n_workers; i++) {
+        struct know_batch *copy = i + 1 < c->n_workers ? batch_copy(b) : b;
+        if (!copy) {
+            LOG(ERROR, "Out of memory: a worker keeps its old program", "worker=%u", i);
+            continue;
+        }
+        send_batch(c->workers[i], copy);
+    }
+    if (c->n_workers == 0)
+        know_batch_free(b);
+    c->learned_ns = loop_now(c->loop);
+    bool first = !c->ready && c->settings && c->inbound;
+    c->ready = c->ready || first;
+    if (c->learned)
+        c->learned(c->user, first);
+}
+
+int control_learn_bundle(struct control *c, struct slice bytes, struct err *err)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct wire_resource *r;
+    size_t n;
+    if (wire_bundle_decode(&a, bytes, &r, &n, err) < 0)
+        return -1;
+    struct know_batch *b = mem_zalloc(sizeof *b);
+    if (!b)
+        return err_set(err, ERR_NOMEM, "bundle");
+    for (size_t i = 0; i < n; i++) {
+        struct prog *prog = NULL;
+        if (r[i].state == PROG_VALUE &&
+            wire_resource_decode(r[i].kind, r[i].key, r[i].version, r[i].payload, &prog, err) < 0) {
+            err_wrap(err, "%s \"%.*s\"", prog_kind_name(r[i].kind), SL_FMT(r[i].key));
+            know_batch_free(b);
+            return -1;
+        }
+        if (know_batch_add(b, r[i].kind, r[i].state, r[i].key, prog) < 0) {
+            know_batch_free(b);
+            return err_set(err, ERR_NOMEM, "bundle");
+        }
+    }
+    control_learn(c, b);
+    return 0;
+}
+
+int control_save_bundle(const struct control *c, struct buf *ret, struct err *err)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct wire_resource *r = arena_array(&a, c->known.len, sizeof *r);
+    size_t n = 0;
+    if (!r)
+        return err_set(err, ERR_NOMEM, "program");
+    for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
+        const struct known *k = e->value;
+        if (!k->answered || k->state == PROG_WITHHELD)
+            continue;
+        struct wire_resource *w = &r[n++];
+        *w = (struct wire_resource){
+            .kind = k->kind, .state = k->state, .key = slice_of(k->key, k->key_len)};
+        if (!k->prog)
+            continue;
+        CLEANUP(buf_freep) struct buf payload;
+        buf_init(&payload, WIRE_MAX_PAYLOAD);
+        enum err_code rc = wire_resource_encode(k->prog, &payload);
+        w->version = k->prog->version;
+        w->payload = arena_slice(&a, buf_slice(&payload));
+        if (rc != ERR_OK || (buf_len(&payload) && !w->payload.p))
+            return err_set(err, rc == ERR_OK ? ERR_NOMEM : rc, "encoding %s", prog_kind_name(k->kind));
+    }
+    enum err_code rc = wire_bundle_encode(r, n, ret);
+    return rc == ERR_OK ? 0 : err_set(err, rc, "encoding the program");
+}
