@@ -35,7 +35,9 @@ CC  := $(CC_$(FLAVOUR))
 CXX := $(CXX_$(FLAVOUR))
 SAN := $(SAN_$(FLAVOUR))
 WERROR ?= -Werror
-WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 $(WERROR)
+# Texts for people are cut at their buffer's end by design; gcc would call each one an error.
+WARN_release := -Wno-format-truncation
+WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 $(WARN_$(FLAVOUR)) $(WERROR)
 CWARN := -Wstrict-prototypes -Wmissing-prototypes
 O := $(BUILD)/$(FLAVOUR)
 GEN := $(BUILD)/gen
