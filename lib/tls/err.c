@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/sslerr.h>
+#include <stdio.h>
+
+#include "lib/tls/tls_int.h"
+
+void tls_reason(char *ret, size_t cap)
+{
+    unsigned long e = ERR_get_error(); /* the first is the nearest to the cause */
+    const char *text = e ? ERR_reason_error_string(e) : NULL;
+    int reason = ERR_GET_REASON(e);
+
+    ret[0] = '\0';
+    if (e && ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET)
+        snprintf(ret, cap, "peer sent alert: %s",
+                 SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+    else if (text)
+        snprintf(ret, cap, "%s", text);
+    else if (e)
+        snprintf(ret, cap, "OpenSSL error %08lx", e);
+    ERR_clear_error();
+}
+
+int tls_err(struct err *err, enum err_code code, const char *what)
+{
+    char reason[128];
+
+    if (ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE)
+        code = ERR_NOMEM;
+    tls_reason(reason, sizeof reason);
+    return err_set(err, code, reason[0] ? "%s: %s" : "%s", what, reason);
+}
+
+bool tls_pem_ended(void)
+{
+    unsigned long e = ERR_peek_last_error();
+    bool ended = ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+
+    ERR_clear_error();
+    return ended;
+}

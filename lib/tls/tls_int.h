@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this module share. */
+#pragma once
+
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/base/err.h"
+#include "lib/base/map.h"
+#include "lib/tls/tls.h"
+#include "lib/tls/x509.h"
+
+/* --- errors and cleanup --- */
+/* "<what>: <reason of OpenSSL's last error>"; empties its queue. Out of memory there becomes
+ * ERR_NOMEM. Always -1. */
+int tls_err(struct err *err, enum err_code code, const char *what);
+/* The same reason as text; "" when the queue is empty. Empties it. */
+void tls_reason(char *ret, size_t cap);
+/* After a PEM reader returned NULL: it met the end, not a broken block. Empties the queue. */
+bool tls_pem_ended(void);
+
+static inline void tls_biop(BIO **bio)
+{
+    BIO_free(*bio);
+}
+static inline void tls_keyp(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+}
+static inline void tls_certp(X509 **cert)
+{
+    X509_free(*cert);
+}
+
+/* --- certificates --- */
+BIO *tls_bio_of(struct slice s); /* reads from `s`, borrowed; NULL when empty */
+/* An encrypted key would make OpenSSL ask at a terminal; this says no. */
+int tls_no_password(char *buf, int size, int rwflag, void *u);
+EVP_PKEY *tls_pem_key(struct slice pem, struct err *err);
+X509 *tls_pem_cert(struct slice pem, struct err *err);
+/* The certificate's SPIFFE id into ret ("" when none); NULL, or the reason why there is none. */
+const char *tls_cert_spiffe(const X509 *cert, char ret[X509_SPIFFE_MAX]);
+/* End of validity, seconds of civil time. */
+int64_t tls_cert_end_s(const X509 *cert);
+
+/* --- contexts --- */
+enum {
+    TLS_SUITES = 3,         /* of TLS 1.3 */
+    TLS_SESSIONS_MAX = 256, /* that a client context remembers */
+    TLS_TICKET_LIFE_S = 2 * 3600,
+};
+
+/* Who the peer of a connection is, kept when its certificate is gone. */
+struct tls_peer {
+    char *spiffe;  /* NULL when it has no SPIFFE id */
+    int64_t end_s; /* end of its certificate's validity */
+    unsigned char hash[32];
+    bool known;
+};
+/* -1 when out of memory. */
+int tls_peer_of(const X509 *cert, struct tls_peer *ret);
+int tls_peer_copy(const struct tls_peer *peer, struct tls_peer *ret);
+void tls_peer_fini(struct tls_peer *peer);
+
+/* What a client keeps of a server for the next time. */
+struct tls_session {
+    struct tls_session *newer, *older;
+    SSL_SESSION *ssl;
+    struct tls_peer peer;
+    size_t key_len;
+    char key[];
+};
+
+struct tls_ctx {
+    SSL_CTX *ssl;
+    atomic_uint refs;
+    bool server, verify_peer, spiffe, resume;
+    unsigned char *alpn; /* RFC 7301 3.1 list */
+    unsigned alpn_len;
+    pthread_mutex_t lock; /* for what follows: contexts are shared by worker threads */
+    struct map sessions;
+    size_t n_sessions;
+    struct tls_session *newest, *oldest;
+};
+
+/* Take a reference of the session under `key`, and a copy of who the server was; false when there
+ * is none that is still good at `wall_s`. */
+bool tls_sessions_find(struct tls_ctx *ctx, struct slice key, int64_t wall_s, SSL_SESSION **ret,
+                       struct tls_peer *ret_peer);
+/* Remember; takes a reference of its own. Without memory nothing is remembered. */
+void tls_sessions_put(struct tls_ctx *ctx, struct slice key, SSL_SESSION *ssl,
+                      const struct tls_peer *peer);
+void tls_sessions_drop(struct tls_ctx *ctx, struct slice key);
+void tls_sessions_fini(struct tls_ctx *ctx);
+
+/* --- what OpenSSL calls during a handshake; the connection is SSL_get_app_data --- */
+int tls_verify(X509_STORE_CTX *store, void *ctx);
+int tls_new_session(SSL *ssl, SSL_SESSION *session);
+SSL_TICKET_RETURN tls_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                    size_t name_len, SSL_TICKET_STATUS status, void *arg);
+
+/* Let go of what an established connection does not need: certificates and the session. */
+void tls_slim(SSL *ssl);
