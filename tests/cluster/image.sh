@@ -24,6 +24,9 @@ build() { # TARGET TAG [CONTEXT]
     "$CLUSTER_SRC/base-image.sh"
     say "image $2: build"
     bud "$context" "$2" "${flags[@]}" >&2
+    # Each rebuild leaves its forerunner nameless; now and then they are cleared away, and with
+    # them cached steps, which the next build makes again.
+    [ "$(buildah_ images --quiet --all | wc -l)" -lt 300 ] || buildah_ rmi --prune >/dev/null
 }
 
 # What the node has is remembered below $DIR, which goes when the node's images go.
@@ -34,6 +37,7 @@ load() { # TAG
     [ -n "$id" ] || die "no image $name; build it first"
     note=$DIR/images/${name//[^A-Za-z0-9.]/_}
     [ "$(cat "$note" 2>/dev/null)" != "$id" ] || return 0
+    [ -S "$CTR_SOCKET" ] || die "no cluster runs: up.sh starts it"
     say "image $1: load"
     mkdir -p "$DIR/images"
     file=$(mktemp -u "$DIR/images/push.XXXXXX")
