@@ -13,6 +13,19 @@
 #define DEPTH 64u
 #define BYTES ((size_t)16 << 20)
 
+/* jansson reports some failed allocations as errors of syntax: whether memory ran out is noted
+ * here. */
+static _Thread_local bool out_of_memory;
+
+static void *alloc_noted(size_t n)
+{
+    void *p = mem_alloc(n);
+
+    if (!p)
+        out_of_memory = true;
+    return p;
+}
+
 static void setup_once(void)
 {
     struct rnd r;
@@ -20,7 +33,7 @@ static void setup_once(void)
 
     rnd_init_system(&r);
     seed = (size_t)rnd_u64(&r);
-    json_set_alloc_funcs(mem_alloc, mem_free);
+    json_set_alloc_funcs(alloc_noted, mem_free);
     json_object_seed(seed ? seed : 1);
 }
 
@@ -76,12 +89,13 @@ int json_parse(struct slice text, const struct json_limits *limits, json_t **ret
                        bytes);
     if (too_deep(text, depth))
         return err_set(err, ERR_LIMIT, "JSON is nested deeper than %u", depth);
+    out_of_memory = false;
     v = json_loadb(text.p ? text.p : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     if (v) {
         *ret = v;
         return 0;
     }
-    if (je.text[0] == '\0' || json_error_code(&je) == json_error_out_of_memory)
+    if (out_of_memory)
         return err_set(err, ERR_NOMEM, "JSON: out of memory");
     return err_set(err, ERR_INVALID, "line %d column %d: %s", je.line, je.column, je.text);
 }
