@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* module: lib/data */
+/* What is read, written and read again is the same value, and its text is stable. */
+#include <stdlib.h>
+
+#include "lib/base/mem.h"
+#include "lib/data/json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    CLEANUP(json_freep) json_t *v = NULL;
+    CLEANUP(json_freep) json_t *again = NULL;
+    CLEANUP(mem_freep) char *tight = NULL;
+    CLEANUP(mem_freep) char *pretty = NULL;
+    CLEANUP(mem_freep) char *second = NULL;
+    struct err err = {0};
+
+    if (json_parse(slice_of(p, n), NULL, &v, &err) < 0) {
+        if (err.code != ERR_INVALID && err.code != ERR_LIMIT)
+            abort();
+        return 0;
+    }
+    tight = json_text(v, JSON_TIGHT);
+    pretty = json_text(v, JSON_PRETTY);
+    if (!tight || !pretty || json_parse(slice_str(pretty), NULL, &again, &err) < 0 ||
+        !json_equal(v, again))
+        abort();
+    second = json_text(again, JSON_TIGHT);
+    if (!second || strcmp(tight, second) != 0)
+        abort();
+    return 0;
+}
