@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/err.h"
 #include "lib/base/slice.h"
 

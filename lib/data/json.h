@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/err.h"
 #include "lib/data/fieldpath.h"
 
