@@ -18,7 +18,7 @@ for t in "$@"; do
     took=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN{printf "%.1f", b-a}')
     line=$(grep -oE 'Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+' "$log" | tail -n 1)
     if [ -n "$line" ]; then
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2046
         set -- $(echo "$line" | grep -oE '[0-9]+') "$@"
         n=$1 bad=$(($2 + $3))
         shift 3

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `make test`: set up what is missing, build with gcc and clang, run everything. Slow set-up (the Go
+# build of the test cluster) runs beside the C build and is cached outside the work tree.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+start=$SECONDS
+jobs=$(nproc)
+failed=()
+
+say() { printf '\n=== %s (after %d s)\n' "$1" "$((SECONDS - start))"; }
+step() { # step NAME COMMAND...: run, remember a failure, go on
+    local name=$1
+    shift
+    say "$name"
+    if ! "$@"; then
+        failed+=("$name")
+        printf '=== FAILED: %s\n' "$name"
+    fi
+}
+
+say "packages"
+tools/deps.sh || exit 1
+
+cluster_log=$(mktemp)
+cluster=no
+if [ "$(id -u)" -eq 0 ]; then
+    cluster=yes
+    say "test cluster: building in the background (about 10 minutes when nothing is cached)"
+    tests/cluster/build.sh >"$cluster_log" 2>&1 &
+    cluster_pid=$!
+fi
+
+step "build with gcc" make -j"$jobs" all
+step "build with clang" make -j"$jobs" FLAVOUR=clang all
+step "layers" tools/graph.sh
+step "check" make -j"$jobs" check
+step "check under ASan and UBSan" make -j"$jobs" check-asan
+step "check under TSan" make -j"$jobs" check-tsan
+
+if [ "$cluster" = yes ]; then
+    say "test cluster: waiting for its build"
+    if wait "$cluster_pid"; then
+        tail -n 3 "$cluster_log"
+        step "test cluster up" tests/cluster/up.sh
+        eval "$(tests/cluster/env.sh)"
+        step "integration" make integration
+        step "e2e" make e2e
+        tests/cluster/down.sh
+    else
+        tail -n 40 "$cluster_log"
+        failed+=("test cluster build")
+    fi
+elif [ "${CI:-}" = true ]; then
+    echo "CI promises root, and this is not root"
+    failed+=("root")
+else
+    echo "skipped: integration and e2e (the test cluster needs root)"
+fi
+rm -f "$cluster_log"
+
+say "result"
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'FAILED: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "All steps passed in $((SECONDS - start)) s."
