@@ -350,7 +350,7 @@ static void easy_fill(struct kube_call *call)
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
     /* Watches share one HTTP/2 connection: a TLS connection each would cost tens of kilobytes. */
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+    curl_easy_setopt(e, CURLOPT_PIPEWAIT, strncmp(c->base, "https:", 6) == 0 ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, call->on_data ? 8192L : 16384L);
     curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, call->method);
     if (call->body) {

@@ -276,9 +276,9 @@ void kube_queue_done(struct kube_queue *q, struct slice key, struct kube_verdict
         q->opts.hooks.work_duration(q->opts.hooks.user, now - it->start_ns);
     if (verdict.kind == KUBE_RETRY) {
         int64_t wait = kube_backoff_item(it->failures++);
+        int64_t together = kube_bucket_take(&q->bucket, now) - now;
         q->retries++;
-        wait = MAX(wait, kube_bucket_take(&q->bucket, now) - now);
-        item_later(it, wait);
+        item_later(it, MAX(wait, together));
     } else {
         it->failures = 0;
         if (verdict.kind == KUBE_AFTER)

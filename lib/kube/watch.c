@@ -351,6 +351,7 @@ int kube_watch_start(struct kube_client *client, const struct kube_watch_opts *o
     kube_lines_init(&w->lines, KUBE_OBJECT_MAX);
     kube_items_init(&w->items, KUBE_OBJECT_MAX);
     reflect_init(&w->reflect, loop_rnd(w->loop));
+    w->reflect.no_stream = opts->paged;
     w->path = kube_path(opts->resource, opts->ns, NULL, NULL, err);
     if (!w->path) {
         reap(&w->reaper);

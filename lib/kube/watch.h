@@ -27,6 +27,7 @@ struct kube_watch_opts {
     const char *ns;                       /* NULL = cluster-wide; copied, as are the next two */
     const char *labels, *fields;          /* selectors, NULL = none */
     bool metadata_only;                   /* PartialObjectMetadata: no spec, no status */
+    bool paged;                           /* list by pages, without asking for WatchList first */
     struct kube_sink *sink;               /* borrowed until kube_watch_stop */
 };
 struct kube_watch_stats {
