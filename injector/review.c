@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "injector/review.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/arena.h"
+#include "lib/data/base64.h"
+#include "lib/data/json.h"
+#include "mesh/api/kinds.h"
+
+/* --- paths ---------------------------------------------------------------------------------------
+ */
+static bool value_copy(struct slice in, char *out, size_t cap)
+{
+    static const struct slice mark = {"--slash--", 9};
+    size_t n = 0;
+    while (in.len) {
+        bool slash = slice_starts(in, mark);
+        if (n + 1 >= cap || (unsigned char)in.p[0] <= ' ' || (unsigned char)in.p[0] >= 127)
+            return false;
+        out[n++] = slash ? '/' : in.p[0];
+        in = slice_skip(in, slash ? mark.len : 1);
+    }
+    out[n] = '\0';
+    return n > 0;
+}
+
+static void inject_path_read(struct slice rest, struct review_path *ret)
+{
+    struct slice key, value;
+    struct review_path path = {.route = ROUTE_INJECT};
+
+    if (!slice_next(&rest, '/', &key) || inject_path_parse(key, &path.inject) < 0)
+        return;
+    while (rest.len && slice_next(&rest, '/', &key)) {
+        if (!slice_next(&rest, '/', &value))
+            return;
+        bool ok = slice_is(key, "cluster") ? value_copy(value, path.cluster, sizeof path.cluster)
+                  : slice_is(key, "net")   ? value_copy(value, path.network, sizeof path.network)
+                                           : false;
+        if (!ok)
+            return;
+    }
+    *ret = path;
+}
+
+void review_path_parse(struct slice path, struct review_path *ret)
+{
+    static const struct {
+        const char *path;
+        enum review_route route;
+    } fixed[] = {
+        {"/validate", ROUTE_VALIDATE},
+        {"/healthz", ROUTE_HEALTHZ},
+        {"/readyz", ROUTE_READYZ},
+        {"/metrics", ROUTE_METRICS},
+    };
+    memset(ret, 0, sizeof *ret);
+    if (slice_starts(path, SL("/inject/"))) {
+        inject_path_read(slice_skip(path, 8), ret);
+        return;
+    }
+    for (size_t i = 0; i < N_OF(fixed); i++)
+        if (slice_is(path, fixed[i].path))
+            ret->route = fixed[i].route;
+}
+
+/* --- answers -------------------------------------------------------------------------------------
+ */
+void review_answer_init(struct review_answer *a)
+{
+    memset(a, 0, sizeof *a);
+    a->decision = "";
+    buf_init(&a->body, 16U << 20);
+}
+
+void review_answer_fini(struct review_answer *a)
+{
+    buf_fini(&a->body);
+}
+
+static void set_text(char *out, size_t cap, const char *text)
+{
+    snprintf(out, cap, "%s", text ? text : "");
+}
+
+/* Not a review: a status and a line of text. */
+static void answer_text(struct review_answer *a, int status, const char *decision, const char *text)
+{
+    buf_reset(&a->body);
+    buf_add_str(&a->body, text);
+    buf_add_char(&a->body, '\n');
+    a->status = status;
+    a->json = false;
+    a->failed = true;
+    a->decision = decision;
+    set_text(a->reason, sizeof a->reason, text);
+}
+
+struct verdict {
+    bool allowed;
+    const char *message; /* of a refusal */
+    const json_t *patch; /* NULL or empty: none */
+    json_t *warnings;    /* borrowed, NULL or empty: none */
+};
+
+static int put(json_t *obj, const char *key, json_t *value)
+{
+    return json_object_set_new(obj, key, value);
+}
+
+static json_t *make_status(const char *message)
+{
+    json_t *s = json_object();
+    if (s &&
+        (put(s, "status", json_string("Failure")) < 0 ||
+         put(s, "message", json_string_of(slice_str(message))) < 0 ||
+         put(s, "reason", json_string("Invalid")) < 0 || put(s, "code", json_integer(422)) < 0)) {
+        json_decref(s);
+        return NULL;
+    }
+    return s;
+}
+
+static json_t *make_patch(const json_t *patch)
+{
+    CLEANUP(buf_freep) struct buf text;
+    CLEANUP(buf_freep) struct buf coded;
+    buf_init(&text, 12U << 20);
+    buf_init(&coded, 16U << 20);
+    json_write(patch, JSON_TIGHT, &text);
+    base64_encode(buf_slice(&text), BASE64_STD, &coded);
+    struct slice s = buf_slice(&coded);
+    json_t *v =
+        buf_err(&text) == ERR_OK && buf_err(&coded) == ERR_OK ? json_stringn(s.p, s.len) : NULL;
+    return v;
+}
+
+static int fill_response(json_t *r, const char *uid, const struct verdict *v)
+{
+    if (put(r, "uid", json_string(uid)) < 0 || put(r, "allowed", json_boolean(v->allowed)) < 0)
+        return -1;
+    if (v->message && put(r, "status", make_status(v->message)) < 0)
+        return -1;
+    if (json_array_size(v->patch) && (put(r, "patchType", json_string("JSONPatch")) < 0 ||
+                                      put(r, "patch", make_patch(v->patch)) < 0))
+        return -1;
+    if (json_array_size(v->warnings) && json_object_set(r, "warnings", v->warnings) < 0)
+        return -1;
+    return 0;
+}
+
+static void answer_review(struct review_answer *a, const char *uid, const struct verdict *v)
+{
+    CLEANUP(json_freep) json_t *out = json_object();
+    CLEANUP(json_freep) json_t *r = json_object();
+    bool bad = !out || !r || fill_response(r, uid, v) < 0 ||
+               put(out, "apiVersion", json_string("admission.k8s.io/v1")) < 0 ||
+               put(out, "kind", json_string("AdmissionReview")) < 0 ||
+               json_object_set(out, "response", r) < 0;
+    if (!bad) {
+        json_write(out, JSON_TIGHT, &a->body);
+        bad = buf_err(&a->body) != ERR_OK;
+    }
+    if (bad) {
+        answer_text(a, 500, "error", "out of memory");
+        return;
+    }
+    a->status = 200;
+    a->json = true;
+    a->failed = !v->allowed;
+}
+
+static void answer_allow(struct review_answer *a, const char *uid, const char *decision,
+                         const char *reason)
+{
+    struct verdict v = {.allowed = true};
+    a->decision = decision;
+    set_text(a->reason, sizeof a->reason, reason);
+    answer_review(a, uid, &v);
+}
+
+static void answer_refuse(struct review_answer *a, const char *uid, const char *message,
+                          json_t *warnings)
+{
+    struct verdict v = {.message = message, .warnings = warnings};
+    a->decision = "refused";
+    set_text(a->reason, sizeof a->reason, message);
+    answer_review(a, uid, &v);
+}
+
+/* --- requests ------------------------------------------------------------------------------------
+ */
+struct request {
+    const json_t *req, *object; /* borrowed from the review; object NULL when there is none */
+    const char *uid, *ns, *name, *operation, *group, *resource, *sub;
+};
+
+static const char *text_at(const json_t *obj, const char *key)
+{
+    const char *s = json_string_value(json_object_get(obj, key));
+    return s ? s : "";
+}
+
+static bool uid_ok(const char *uid)
+{
+    size_t n = strlen(uid);
+    if (n == 0 || n > 128)
+        return false;
+    for (; *uid; uid++)
+        if ((unsigned char)*uid <= ' ' || (unsigned char)*uid >= 127)
+            return false;
+    return true;
+}
+
+/* Read the envelope. On failure the answer is made and NULL returned; else the review, which `ret`
+ * borrows from. */
+static json_t *review_open(struct slice body, struct request *ret, struct review_answer *a)
+{
+    struct json_limits limits = {.depth = REVIEW_DEPTH_MAX, .bytes = REVIEW_BODY_MAX};
+    struct err err = {0};
+    json_t *review = NULL;
+
+    if (json_parse(body, &limits, &review, &err) < 0) {
+        err_wrap(&err, "AdmissionReview");
+        answer_text(a, err.code == ERR_NOMEM ? 500 : 400, "malformed", err.msg);
+        return NULL;
+    }
+    const json_t *req = json_object_get(review, "request");
+    const json_t *res = json_object_get(req, "resource"), *object = json_object_get(req, "object");
+    struct request r = {
+        .req = req,
+        .object = json_is_object(object) ? object : NULL,
+        .uid = text_at(req, "uid"),
+        .ns = text_at(req, "namespace"),
+        .operation = text_at(req, "operation"),
+        .group = text_at(res, "group"),
+        .resource = text_at(res, "resource"),
+        .sub = text_at(req, "subResource"),
+    };
+    const json_t *meta = json_object_get(r.object, "metadata");
+    r.name = text_at(req, "name");
+    if (!r.name[0])
+        r.name = text_at(meta, "name");
+    if (!r.name[0])
+        r.name = text_at(meta, "generateName");
+    set_text(a->uid, sizeof a->uid, r.uid);
+    set_text(a->ns, sizeof a->ns, r.ns);
+    set_text(a->name, sizeof a->name, r.name);
+    set_text(a->what, sizeof a->what, r.resource);
+    if (strcmp(text_at(review, "kind"), "AdmissionReview") != 0)
+        answer_text(a, 400, "malformed", "not an AdmissionReview");
+    else if (strcmp(text_at(review, "apiVersion"), "admission.k8s.io/v1") != 0)
+        answer_text(a, 400, "malformed", "only admission.k8s.io/v1 is spoken");
+    else if (!json_is_object(req) || !uid_ok(r.uid))
+        answer_text(a, 400, "malformed", "AdmissionReview without request.uid");
+    else {
+        *ret = r;
+        return review;
+    }
+    json_decref(review);
+    return NULL;
+}
+
+void review_inject(const struct inject_settings *s, const struct review_path *path,
+                   struct slice body, struct review_answer *ret)
+{
+    struct request r;
+    struct err err = {0};
+    struct inject_result out;
+    CLEANUP(json_freep) json_t *review = review_open(body, &r, ret);
+
+    if (!review)
+        return;
+    if (!s) {
+        answer_text(ret, 503, "not_ready", "no settings yet: ConfigMap tulle-injector");
+        return;
+    }
+    if (strcmp(r.resource, "pods") != 0 || r.group[0] || r.sub[0] ||
+        strcmp(r.operation, "CREATE") != 0) {
+        answer_allow(ret, r.uid, "skipped", "not the creation of a pod");
+        return;
+    }
+    if (!r.object) {
+        answer_refuse(ret, r.uid, "the review holds no pod", NULL);
+        return;
+    }
+    struct inject_request req = {
+        .pod = r.object,
+        .ns = r.ns,
+        .path = path->inject,
+        .cluster_id = path->cluster[0] ? path->cluster : NULL,
+        .network = path->network[0] ? path->network : NULL,
+    };
+    if (inject_pod(s, &req, &out, &err) < 0) {
+        if (err.code == ERR_NOMEM) {
+            answer_text(ret, 500, "error", "out of memory");
+            return;
+        }
+        err_wrap(&err, "sidecar injection");
+        answer_refuse(ret, r.uid, err.msg, NULL);
+        return;
+    }
+    struct verdict v = {.allowed = true, .patch = out.patch, .warnings = out.warnings};
+    ret->decision = !out.inject ? "skipped" : json_array_size(out.patch) ? "injected" : "unchanged";
+    set_text(ret->reason, sizeof ret->reason, inject_reason_name(out.reason));
+    answer_review(ret, r.uid, &v);
+    inject_result_fini(&out);
+}
+
+/* Findings of one severity as lines for people. */
+static json_t *finding_lines(const struct findings *f, enum finding_severity severity,
+                             struct slice kind, const struct request *r)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; list && i < f->n; i++) {
+        CLEANUP(buf_freep) struct buf line;
+        buf_init(&line, 64 << 10);
+        if (f->p[i].severity != severity)
+            continue;
+        finding_text(&f->p[i], kind, slice_str(r->ns), slice_str(r->name), &line);
+        if (json_array_append_new(list, json_string_of(buf_slice(&line))) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static void answer_findings(struct review_answer *a, const struct request *r, struct slice kind,
+                            const struct findings *f)
+{
+    CLEANUP(json_freep) json_t *errors = finding_lines(f, FINDING_ERROR, kind, r);
+    CLEANUP(json_freep) json_t *warnings = finding_lines(f, FINDING_WARNING, kind, r);
+    CLEANUP(buf_freep) struct buf text;
+    size_t i;
+    const json_t *v;
+
+    buf_init(&text, 256 << 10);
+    if (!errors || !warnings) {
+        answer_text(a, 500, "error", "out of memory");
+        return;
+    }
+    json_array_foreach(errors, i, v) buf_addf(&text, "%s%s", i ? "; " : "", json_string_value(v));
+    if (json_array_size(errors)) {
+        answer_refuse(a, r->uid, buf_cstr(&text), warnings);
+        return;
+    }
+    struct verdict ok = {.allowed = true, .warnings = warnings};
+    a->decision = json_array_size(warnings) ? "warned" : "allowed";
+    v = json_array_get(warnings, 0);
+    set_text(a->reason, sizeof a->reason, v ? json_string_value(v) : "");
+    answer_review(a, r->uid, &ok);
+}
+
+void review_validate(struct slice body, struct review_answer *ret)
+{
+    struct request r;
+    enum api_kind kind;
+    CLEANUP(arena_free) struct arena scratch;
+    CLEANUP(json_freep) json_t *review = NULL;
+
+    arena_init(&scratch, 16 << 10, 32U << 20);
+    review = review_open(body, &r, ret);
+    if (!review)
+        return;
+    if (!api_kind_of_resource(slice_str(r.group), slice_str(r.resource), &kind)) {
+        answer_allow(ret, r.uid, "allowed", "not a kind of the mesh");
+        return;
+    }
+    if (r.sub[0] || strcmp(r.operation, "DELETE") == 0) {
+        answer_allow(ret, r.uid, "allowed", "nothing to validate");
+        return;
+    }
+    if (!r.object) {
+        answer_refuse(ret, r.uid, "the review holds no object", NULL);
+        return;
+    }
+    struct findings *f = ARENA_NEW(&scratch, struct findings);
+    if (!f) {
+        answer_text(ret, 500, "error", "out of memory");
+        return;
+    }
+    findings_init(f, &scratch);
+    if (api_check(kind, r.object, &scratch, f) < 0 || f->nomem) {
+        /* No name yet (generateName) is the API server's matter; the rest is want of memory. */
+        if (!text_at(json_object_get(r.object, "metadata"), "name")[0])
+            answer_allow(ret, r.uid, "allowed", "an object without a name is not judged");
+        else
+            answer_refuse(ret, r.uid, "the object is too large to be judged", NULL);
+        return;
+    }
+    answer_findings(ret, &r, slice_str(api_kind_info(kind)->kind), f);
+}
