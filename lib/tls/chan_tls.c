@@ -30,6 +30,7 @@ struct tls {
     bool dry;           /* below had nothing, and has not called since */
     bool write_refused; /* the owner waits for CHAN_WRITE */
     bool eof, shut, closed, reset, resumed;
+    bool left; /* below ended during the handshake */
     bool resume_asked, resume_due;
     bool ticket;     /* a session arrived: ours can go */
     bool collecting; /* output gathers in the thread's batch */
@@ -175,6 +176,8 @@ static bool out_put(struct tls *t, const char *p, size_t len)
 
         if (rc == ERR_AGAIN)
             break;
+        if (rc != ERR_OK && t->left)
+            return true; /* an alert for a peer that left: its leaving is the reason, not this */
         if (rc != ERR_OK) {
             fail_below(t, rc);
             return false;
@@ -240,6 +243,7 @@ static int bio_read(BIO *bio, char *p, int cap)
     }
     if (rc == ERR_EOF) {
         BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+        t->left = !t->c.open;
         return 0;
     }
     fail_below(t, rc);
@@ -425,6 +429,7 @@ static unsigned handshake(struct tls *t)
     rc = SSL_do_handshake(t->ssl);
     if (rc == 1) {
         t->c.open = true;
+        t->dry = false; /* the first read lets go of the handshake's buffer */
         t->resumed = SSL_session_reused(t->ssl);
         mem_free(t->error);
         t->error = NULL;
@@ -712,7 +717,8 @@ static int ssl_setup(struct tls *t, const struct tls_conn_opts *o, struct err *e
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
-    SSL_set_app_data(t->ssl, t);
+    if (SSL_set_app_data(t->ssl, t) != 1)
+        return tls_err(err, ERR_NOMEM, "TLS connection");
     if (t->ctx->server) {
         SSL_set_accept_state(t->ssl);
         return 0;

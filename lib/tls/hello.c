@@ -111,9 +111,11 @@ static void want(struct cur *c, bool ok)
 /* RFC 6066 3: a list that holds one host name. */
 static void server_name(struct cur *c, size_t len, struct tls_hello *ret)
 {
-    size_t list = number(c, 2), n;
+    size_t list, n;
 
-    want(c, ret->sni.p == NULL && list + 2 == len && list > 3);
+    want(c, ret->sni.p == NULL && len > 5);
+    list = number(c, 2);
+    want(c, list + 2 == len);
     want(c, number(c, 1) == NAME_HOST);
     n = number(c, 2);
     want(c, n > 0 && n + 3 == list && n <= 255);
@@ -138,10 +140,12 @@ bool tls_alpn_next(struct slice *alpn, struct slice *ret)
 /* RFC 7301 3.1 */
 static void protocol_names(struct cur *c, size_t len, struct tls_hello *ret)
 {
-    size_t list = number(c, 2);
     struct slice rest, name;
+    size_t list;
 
-    want(c, ret->alpn.p == NULL && list + 2 == len && list >= 2);
+    want(c, ret->alpn.p == NULL && len >= 4);
+    list = number(c, 2);
+    want(c, list + 2 == len);
     if (c->rc != ERR_OK)
         return;
     ret->alpn = rest = bytes(c, list, ret);
@@ -152,10 +156,13 @@ static void protocol_names(struct cur *c, size_t len, struct tls_hello *ret)
 static void extensions(struct cur *c, size_t total, struct tls_hello *ret)
 {
     while (c->rc == ERR_OK && total > 0) {
-        unsigned type = number(c, 2);
-        size_t len = number(c, 2);
+        unsigned type;
+        size_t len;
 
-        want(c, total >= 4 && len <= total - 4);
+        want(c, total >= 4); /* never read beyond the message: the rest would be waited for */
+        type = number(c, 2);
+        len = number(c, 2);
+        want(c, len <= total - 4);
         if (c->rc != ERR_OK)
             return;
         total -= 4 + len;
@@ -188,15 +195,18 @@ enum err_code tls_hello_parse(struct slice in, struct tls_hello *ret)
     want(&c, n <= 32 && n + 1 <= left);
     skip(&c, n);
     left -= n + 1;
+    want(&c, left >= 2);
     n = number(&c, 2); /* cipher_suites */
     want(&c, n >= 2 && n % 2 == 0 && n + 2 <= left);
     skip(&c, n);
     left -= n + 2;
+    want(&c, left >= 1);
     n = number(&c, 1); /* legacy_compression_methods */
     want(&c, n >= 1 && n + 1 <= left);
     skip(&c, n);
     left -= n + 1;
     if (c.rc == ERR_OK && left > 0) { /* TLS 1.2 may come without extensions */
+        want(&c, left >= 2);
         n = number(&c, 2);
         want(&c, n + 2 == left);
         extensions(&c, n, ret);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An established TLS 1.3 connection needs its traffic keys and no more, but OpenSSL keeps the peer's
- * certificates (in the session) and a copy of our own settings (from the SSL_CTX) as long as it
- * lives: a third of its memory. Both are swapped for empty ones that all connections share. A ticket
- * that arrives later is stored in a copy of the empty session, so what a client remembers is small
- * too; whom it belongs to stands in struct tls_session.
+/* An established TLS 1.3 connection needs its traffic keys and no more, but OpenSSL keeps the
+ * peer's certificates (in the session) and a copy of our own settings (from the SSL_CTX) as long as
+ * it lives: a third of its memory. Both are swapped for empty ones that all connections share. A
+ * ticket that arrives later is stored in a copy of the empty session, so what a client remembers is
+ * small too; whom it belongs to stands in struct tls_session.
  *
- * SSL_set_session would begin anew if the method of the SSL_CTX were not that of the connection, and
- * it calls the old session bad unless the connection was shut down; hence the SSL_CTX made from the
- * negotiated method, and the shutdown flag around the call. */
+ * SSL_set_session would begin anew if the method of the SSL_CTX were not that of the connection,
+ * and it calls the old session bad unless the connection was shut down; hence the SSL_CTX made from
+ * the negotiated method, and the shutdown flag around the call. */
 #include "lib/tls/tls_int.h"
 
 enum { CLIENT, SERVER, ROLES };
@@ -58,6 +58,7 @@ void tls_slim(SSL *ssl)
     SSL_CTX *ctx;
     int shut;
 
+    SSL_free_buffers(ssl); /* unless bytes wait in them */
     if (SSL_version(ssl) != TLS1_3_VERSION)
         return;
     bare = bare_get(SSL_is_server(ssl) ? SERVER : CLIENT, ssl, &ctx);
