@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/obs/metrics.h"
+
+#include "lib/obs/metrics_int.h"
+
+const double metric_istio_bounds[METRIC_ISTIO_BOUNDS] = {
+    0.5,  1,    5,     10,    25,    50,     100,    250,     500,     1000,
+    2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+};
+
+/* Cells of one metric: a counter or gauge has one; a histogram has one for each bucket (not
+ * cumulative), then +Inf, then the sum as bits of a double. */
+unsigned metric_cells(const struct metric_def *d)
+{
+    return d->type == METRIC_HISTOGRAM ? d->n_bounds + 2 : 1;
+}
+
+static unsigned row_cells(const struct metric_group *g)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < g->n_metrics; i++)
+        n += metric_cells(&g->metrics[i]);
+    return n;
+}
+
+int metrics_new(const struct metric_group *groups, unsigned n_groups, unsigned n_shards,
+                size_t max_rows, struct metrics **ret, struct err *err)
+{
+    struct metrics *m;
+
+    for (unsigned i = 0; i < n_groups; i++) {
+        if (groups[i].n_labels > METRIC_LABELS_MAX)
+            return err_set(err, ERR_INVALID, "metric group %u has too many labels", i);
+        for (unsigned k = 0; k < groups[i].n_metrics; k++)
+            if (groups[i].metrics[k].n_bounds > METRIC_BOUNDS_MAX)
+                return err_set(err, ERR_INVALID, "metric %s has too many buckets",
+                               groups[i].metrics[k].name);
+    }
+    m = mem_zalloc(sizeof *m + n_shards * sizeof m->shards[0]);
+    if (!m)
+        return err_set(err, ERR_NOMEM, "metrics");
+    m->groups = groups;
+    m->n_groups = n_groups;
+    m->n_shards = n_shards;
+    for (unsigned i = 0; i < n_shards; i++) {
+        m->shards[i].metrics = m;
+        m->shards[i].max_rows = max_rows;
+    }
+    *ret = m;
+    return 0;
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (!m)
+        return;
+    for (unsigned i = 0; i < m->n_shards; i++) {
+        struct metrics_shard *s = &m->shards[i];
+
+        map_fini(&s->index);
+        arena_fini(&s->arena);
+    }
+    mem_free(m);
+}
+
+struct metrics_shard *metrics_shard(struct metrics *m, unsigned i)
+{
+    return &m->shards[i];
+}
+
+uint64_t metrics_overflowed(const struct metrics *m)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < m->n_shards; i++)
+        n += atomic_load_explicit(&m->shards[i].overflowed, memory_order_relaxed);
+    return n;
+}
+
+/* --- rows ----------------------------------------------------------------------------------------
+ */
+
+/* The group's number, then each value and a NUL behind it. */
+static size_t key_write(char *to, unsigned group, const struct slice *values, unsigned n)
+{
+    size_t at = 0;
+
+    to[at++] = (char)(group + 1);
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = MIN(values[i].len, METRIC_VALUE_MAX);
+
+        for (size_t k = 0; k < len; k++)
+            to[at++] = values[i].p[k] ? values[i].p[k] : '?';
+        to[at++] = '\0';
+    }
+    return at;
+}
+
+static struct metrics_row *row_make(struct metrics_shard *s, unsigned group, struct slice key)
+{
+    const struct metric_group *g = &s->metrics->groups[group];
+    struct metrics_row *row =
+        arena_alloc(&s->arena, sizeof *row + row_cells(g) * sizeof row->cells[0]);
+    struct map_entry *e;
+
+    if (!row || map_put(&s->index, key, row, NULL) < 0)
+        return NULL; /* the arena keeps the row, unused */
+    e = map_find(&s->index, key);
+    row->group = g;
+    row->key = slice_of(e->key, e->key_len); /* stays where it is while the entry lives */
+    row->next = atomic_load_explicit(&s->rows, memory_order_relaxed);
+    atomic_store_explicit(&s->rows, row, memory_order_release);
+    return row;
+}
+
+struct metrics_row *metrics_row(struct metrics_shard *s, unsigned group, const struct slice *values)
+{
+    char key[1 + METRIC_LABELS_MAX * (METRIC_VALUE_MAX + 1)];
+    unsigned n = s->metrics->groups[group].n_labels;
+    struct slice overflow[METRIC_LABELS_MAX];
+    struct metrics_row *row;
+    size_t len = key_write(key, group, values, n);
+
+    row = map_get(&s->index, slice_of(key, len));
+    if (row)
+        return row;
+    if (s->index.len >= s->max_rows) {
+        cell_add(&s->overflowed, 1);
+        for (unsigned i = 0; i < n; i++)
+            overflow[i] = SL("overflow");
+        len = key_write(key, group, overflow, n);
+        row = map_get(&s->index, slice_of(key, len));
+        if (row)
+            return row;
+    }
+    return row_make(s, group, slice_of(key, len));
+}
+
+/* --- cells ---------------------------------------------------------------------------------------
+ */
+
+static metric_cell *cell_of(struct metrics_row *row, unsigned metric)
+{
+    unsigned at = 0;
+
+    for (unsigned i = 0; i < metric; i++)
+        at += metric_cells(&row->group->metrics[i]);
+    return &row->cells[at];
+}
+
+void metrics_add(struct metrics_row *row, unsigned metric, uint64_t n)
+{
+    if (row)
+        cell_add(cell_of(row, metric), n);
+}
+
+void metrics_set(struct metrics_row *row, unsigned metric, double v)
+{
+    if (row)
+        cell_set_double(cell_of(row, metric), v);
+}
+
+void metrics_gauge_add(struct metrics_row *row, unsigned metric, double d)
+{
+    metric_cell *c;
+
+    if (!row)
+        return;
+    c = cell_of(row, metric);
+    cell_set_double(c, cell_double(c) + d);
+}
+
+void metrics_observe(struct metrics_row *row, unsigned metric, double v)
+{
+    const struct metric_def *d;
+    metric_cell *c;
+    unsigned i = 0;
+
+    if (!row)
+        return;
+    d = &row->group->metrics[metric];
+    c = cell_of(row, metric);
+    while (i < d->n_bounds && !(v <= d->bounds[i]))
+        i++;
+    cell_add(&c[i], 1);
+    cell_set_double(&c[d->n_bounds + 1], cell_double(&c[d->n_bounds + 1]) + v);
+}
+
+double metrics_value(const struct metrics_row *row, unsigned metric)
+{
+    const metric_cell *c;
+
+    if (!row)
+        return 0;
+    c = cell_of((struct metrics_row *)(uintptr_t)row, metric);
+    return row->group->metrics[metric].type == METRIC_COUNTER ? (double)cell_get(c)
+                                                              : cell_double(c);
+}
