@@ -446,11 +446,11 @@ static void check_conditions(void)
 /* A kind whose CRD appears while we look for it. */
 static void check_absent(void)
 {
-    static const struct kube_resource crontab = {"it.tulle.dev", "v1", "loops", "Loop", true};
+    static const struct kube_resource loops = {"it.tulle.dev", "v1", "loops", "Loop", true};
     struct follow f = {0};
     struct result r = {0};
     delete (KUBE_CRD, NULL, "loops.it.tulle.dev", NULL);
-    follow_start(&f, (struct kube_watch_opts){.resource = &crontab});
+    follow_start(&f, (struct kube_watch_opts){.resource = &loops});
     CHECK(UNTIL(20, f.syncs) && kube_store_absent(f.store), "a kind without CRD is absent", "%s",
           kube_watch_stats(f.watch).state);
     json_t *crd = json_pack(
@@ -466,7 +466,7 @@ static void check_absent(void)
           kube_watch_stats(f.watch).state);
     r = (struct result){0};
     json_t *o = json_pack("{s:{s:s}, s:{s:s}}", "metadata", "name", "l", "data", "v", "x");
-    finish(kube_create(client, &crontab, ns, o, "kube-it", keep, &r), &r);
+    finish(kube_create(client, &loops, ns, o, "kube-it", keep, &r), &r);
     json_decref(o);
     json_decref(r.body);
     CHECK(UNTIL(10, f.added == 1), "an object of it arrives", "%s", r.err.msg);

@@ -3,7 +3,7 @@
 # lib/kube against real API servers: what disturbs nobody runs against $KUBECONFIG; kills,
 # compactions and servers without WatchList against an API server and an etcd of this test's own.
 # usage: run.sh BUILD_DIR
-# shellcheck disable=SC2317 # finish and the small helpers are called by name
+# shellcheck disable=SC2016,SC2317 # conditions are evaluated later, helpers called by name
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -189,4 +189,5 @@ check "without WatchList the list is read instead" has '^synced' "$work/fallback
 put after-fallback
 check "and followed" until_true 10 has '^+ default/after-fallback' "$work/fallback.log"
 term "$pid"
+check "no sanitizer complained" eval '! grep -q Sanitizer "$work"/*.log'
 exit $((failures > 0))
