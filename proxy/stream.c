@@ -160,6 +160,12 @@ static void stream_break(struct stream *s, unsigned flag, const char *details)
     s->ops->reset(s);
 }
 
+void stream_drop(struct stream *s)
+{
+    s->state = STREAM_OVER;
+    loop_task_add(s->worker->loop, &s->recycle, stream_recycle);
+}
+
 void stream_gone(struct stream *s)
 {
     s->flags |= FLAG_DC;

@@ -94,6 +94,8 @@ struct stream *stream_new(struct worker *w, struct down *d, const struct stream_
 void stream_head(struct stream *s, struct prog_service *service, bool unanswered);
 void stream_body(struct stream *s, struct slice bytes);
 void stream_end(struct stream *s, struct http_head *trailers);
+/* The client left before its head was whole: nothing to record. */
+void stream_drop(struct stream *s);
 /* The client is gone: abandon without an answer. */
 void stream_gone(struct stream *s);
 /* The head was not fit to be understood: answer (status 0: only record) and end. */

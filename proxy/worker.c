@@ -164,11 +164,14 @@ void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *cl
 
 const struct sock_addr *worker_dial_source(const struct down_info *info, struct sock_addr *storage)
 {
-    if (!info->inbound)
-        return NULL;
+    return info->inbound ? worker_app_source(&info->orig, storage) : NULL;
+}
+
+const struct sock_addr *worker_app_source(const struct sock_addr *app, struct sock_addr *storage)
+{
     static const unsigned char v4[4] = {127, 0, 0, 6};
     static const unsigned char v6[16] = {[15] = 6};
-    bool is6 = sock_addr_bytes(&info->orig).len == 16;
+    bool is6 = sock_addr_bytes(app).len == 16;
     sock_addr_from_bytes(is6 ? slice_of(v6, 16) : slice_of(v4, 4), 0, storage);
     return storage;
 }

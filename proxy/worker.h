@@ -79,6 +79,7 @@ void worker_drain(struct worker *w);
 void worker_free(struct worker *w);
 
 /* The source address to dial from: 127.0.0.6 or ::6 towards the application (that is what the pod's
- * redirect rules let pass), NULL otherwise. Returns `storage` or NULL. */
+ * redirect rules let pass), NULL on the outbound side. Returns `storage` or NULL. */
+const struct sock_addr *worker_app_source(const struct sock_addr *app, struct sock_addr *storage);
 struct down_info;
 const struct sock_addr *worker_dial_source(const struct down_info *info, struct sock_addr *storage);

@@ -128,6 +128,7 @@ struct up_attempt {
     unsigned n_tried;
     bool head_request, connect_request; /* the request's method, for the framing of its answer */
     bool over;
+    bool counted;               /* in the cluster's requests */
     bool sent;                  /* the head went out at least in part */
 };
 /* Choose a host and get a connection to it. The outcome comes by callback, perhaps before this

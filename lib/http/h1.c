@@ -1,0 +1,831 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/http/h1.h"
+
+#include "lib/base/cleanup.h"
+
+enum state {
+    ST_START,      /* nothing of a message seen */
+    ST_HEAD,
+    ST_LENGTH,     /* `left` bytes of content */
+    ST_CLOSE,      /* content until the connection ends */
+    ST_CHUNK_SIZE,
+    ST_CHUNK_DATA, /* `left` bytes of this chunk */
+    ST_CHUNK_CRLF,
+    ST_TRAILERS,
+    ST_RAW,        /* after an upgrade or CONNECT */
+    ST_END,        /* the end is still to be told */
+    ST_REFUSED,
+};
+
+enum { HEAD_BYTES = 60 * 1024, HEAD_FIELDS = 100, CHUNK_LINE_MAX = 256, TRAILER_BYTES = 8192,
+       TARGET_MAX = 32 * 1024 };
+
+static const struct {
+    unsigned status;
+    const char *detail;
+} refusals[] = {
+#define X(name, status, detail) [H1_##name] = {status, detail},
+    H1_REFUSALS(X)
+#undef X
+};
+
+unsigned h1_refusal_status(enum h1_refusal r)
+{
+    return refusals[r].status;
+}
+
+const char *h1_refusal_detail(enum h1_refusal r)
+{
+    return refusals[r].detail;
+}
+
+static void parser_init(struct h1_parser *p, const struct h1_limits *limits, bool request)
+{
+    *p = (struct h1_parser){.request = request};
+    p->limits.head_bytes = limits && limits->head_bytes ? limits->head_bytes : HEAD_BYTES;
+    p->limits.head_fields = limits && limits->head_fields ? limits->head_fields : HEAD_FIELDS;
+    buf_init(&p->kept, p->limits.head_bytes);
+}
+
+void h1_request_init(struct h1_parser *p, const struct h1_limits *limits)
+{
+    parser_init(p, limits, true);
+}
+
+void h1_response_init(struct h1_parser *p, const struct h1_limits *limits)
+{
+    parser_init(p, limits, false);
+}
+
+void h1_fini(struct h1_parser *p)
+{
+    buf_fini(&p->kept);
+}
+
+void h1_expect_response(struct h1_parser *p, bool head_request, bool connect_request)
+{
+    p->no_content = head_request;
+    p->connect = connect_request;
+}
+
+bool h1_at_start(const struct h1_parser *p)
+{
+    return p->state == ST_START;
+}
+
+bool h1_whole(const struct h1_parser *p)
+{
+    return p->state == ST_END;
+}
+
+static enum h1_event refuse(struct h1_parser *p, enum h1_refusal why)
+{
+    p->refusal = why;
+    p->state = ST_REFUSED;
+    buf_fini(&p->kept);
+    return H1_EV_REFUSED;
+}
+
+/* --- gathering lines ------------------------------------------------------------------------------- */
+
+/* Look for the empty line that ends a block of lines, from *at (the start of a line) on. True with *at
+ * behind it; false with *at where to look on, or *ret_bad set. */
+static bool find_end(struct slice s, size_t *at, bool *ret_bad)
+{
+    *ret_bad = false;
+    for (;;) {
+        const char *nl = *at < s.len ? memchr(s.p + *at, '\n', s.len - *at) : NULL;
+        if (!nl)
+            return false;
+        size_t i = (size_t)(nl - s.p);
+        if (i == *at || s.p[i - 1] != '\r') {
+            *ret_bad = true;
+            return false;
+        }
+        bool empty = i == *at + 1;
+        *at = i + 1;
+        if (empty)
+            return true;
+    }
+}
+
+/* Gather a block that ends in an empty line from `in` and what is kept. H1_EV_HEAD: *ret_block is
+ * complete (borrowed from `in` or `kept`), *ret_used tells how much of `in` it took. */
+static enum h1_event gather(struct h1_parser *p, struct slice in, size_t max, enum h1_refusal over,
+                            struct slice *ret_block, size_t *ret_used)
+{
+    size_t before = buf_len(&p->kept), at = 0;
+    bool bad;
+    struct slice all = in;
+    if (before) {
+        /* Take no more than the limit allows: the rest may be another message's. */
+        struct slice take = slice_head(in, max + 1 > before ? max + 1 - before : 0);
+        buf_add_slice(&p->kept, take);
+        if (buf_err(&p->kept) == ERR_NOMEM)
+            return refuse(p, H1_MEMORY);
+        if (buf_err(&p->kept) != ERR_OK)
+            return refuse(p, over);
+        all = buf_slice(&p->kept);
+        at = p->scanned;
+    }
+    bool found = find_end(all, &at, &bad);
+    if (bad)
+        return refuse(p, H1_BARE_LF);
+    if (found && at <= max) {
+        *ret_used = at - before;
+        *ret_block = slice_head(all, at);
+        if (before)
+            buf_truncate(&p->kept, at);
+        return H1_EV_HEAD;
+    }
+    if (found || all.len > max)
+        return refuse(p, over);
+    p->scanned = (uint32_t)at;
+    *ret_used = in.len;
+    if (!before) {
+        buf_add_slice(&p->kept, in);
+        if (buf_err(&p->kept) != ERR_OK)
+            return refuse(p, buf_err(&p->kept) == ERR_NOMEM ? H1_MEMORY : over);
+    }
+    return H1_EV_MORE;
+}
+
+static void gathered(struct h1_parser *p)
+{
+    buf_fini(&p->kept);
+    p->scanned = 0;
+}
+
+/* The next line without its CRLF; the block is known to hold whole lines. */
+static struct slice next_line(struct slice *block)
+{
+    const char *nl = memchr(block->p, '\n', block->len);
+    size_t n = (size_t)(nl - block->p);
+    struct slice line = slice_head(*block, n - 1);
+    *block = slice_skip(*block, n + 1);
+    return line;
+}
+
+/* --- start lines ------------------------------------------------------------------------------------ */
+
+static enum h1_refusal parse_version(struct slice s, enum http_version *ret)
+{
+    if (slice_is(s, "HTTP/1.1"))
+        *ret = HTTP_1_1;
+    else if (slice_is(s, "HTTP/1.0"))
+        *ret = HTTP_1_0;
+    else
+        return s.len == 8 && slice_starts(s, SL("HTTP/")) && s.p[6] == '.' ? H1_VERSION
+                                                                          : H1_REQUEST_LINE;
+    return H1_NONE;
+}
+
+static bool target_bytes_ok(struct slice t)
+{
+    for (size_t i = 0; i < t.len; i++) {
+        unsigned char c = (unsigned char)t.p[i];
+        if (c <= 0x20 || c >= 0x7f || c == '#' || c == '"' || c == '<' || c == '>')
+            return false;
+    }
+    return t.len > 0;
+}
+
+/* Host and authority: a registered name or address with an optional port, nothing else (RFC 9110 7.2;
+ * no userinfo, no list). */
+static bool authority_ok(struct slice a)
+{
+    bool colon = false, bracket = false;
+    if (a.len == 0)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        unsigned char c = (unsigned char)a.p[i];
+        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (c == '[' && i == 0) {
+            bracket = true;
+        } else if (c == ']' && bracket) {
+            bracket = false;
+            if (i + 1 < a.len && a.p[i + 1] != ':')
+                return false;
+        } else if (c == ':' && !bracket) {
+            if (colon || i == 0)
+                return false;
+            colon = true;
+        } else if (c == ':' && bracket) {
+            continue;
+        } else if (colon ? !(c >= '0' && c <= '9') : !(alnum || c == '-' || c == '.' || c == '_')) {
+            return false;
+        }
+    }
+    return !bracket;
+}
+
+/* The four forms of a request target (RFC 9112 3.2). */
+static enum h1_refusal parse_target(struct http_head *h, struct slice t)
+{
+    if (t.len > TARGET_MAX)
+        return H1_TARGET_TOO_LONG;
+    if (!target_bytes_ok(t))
+        return H1_TARGET;
+    if (slice_is(h->method, "CONNECT")) {
+        if (!authority_ok(t) || slice_chr(t, ':') < 0)
+            return H1_TARGET;
+        h->authority = t;
+        return H1_NONE;
+    }
+    if (t.p[0] == '/') {
+        h->path = t;
+        return H1_NONE;
+    }
+    if (slice_is(t, "*")) {
+        h->path = t;
+        return slice_is(h->method, "OPTIONS") ? H1_NONE : H1_TARGET;
+    }
+    struct slice rest;
+    if (slice_istarts(t, SL("http://")))
+        rest = slice_skip(t, 7);
+    else if (slice_istarts(t, SL("https://")))
+        rest = slice_skip(t, 8);
+    else
+        return H1_TARGET;
+    size_t n = 0;
+    while (n < rest.len && rest.p[n] != '/' && rest.p[n] != '?')
+        n++;
+    h->authority = slice_head(rest, n);
+    h->path = slice_skip(rest, n);
+    if (!authority_ok(h->authority))
+        return H1_TARGET;
+    if (h->path.len == 0)
+        h->path = SL("/");
+    else if (h->path.p[0] == '?') {
+        char *p = arena_alloc(h->arena, h->path.len + 1);
+        if (!p)
+            return H1_MEMORY;
+        p[0] = '/';
+        memcpy(p + 1, h->path.p, h->path.len);
+        h->path = slice_of(p, h->path.len + 1);
+    }
+    return H1_NONE;
+}
+
+static enum h1_refusal parse_request_line(struct http_head *h, struct slice line)
+{
+    ptrdiff_t a = slice_chr(line, ' '), b = slice_rchr(line, ' ');
+    if (a <= 0 || b == a)
+        return H1_REQUEST_LINE;
+    h->method = slice_head(line, (size_t)a);
+    if (!http_name_ok(h->method) || h->method.len > 32)
+        return H1_METHOD;
+    enum h1_refusal r = parse_version(slice_skip(line, (size_t)b + 1), &h->version);
+    if (r != H1_NONE)
+        return r;
+    h->scheme = SL("http");
+    return parse_target(h, slice_head(slice_skip(line, (size_t)a + 1), (size_t)(b - a - 1)));
+}
+
+static enum h1_refusal parse_status_line(struct http_head *h, struct slice line)
+{
+    struct slice v;
+    uint64_t status;
+    if (line.len < 12 || line.p[8] != ' ')
+        return H1_STATUS_LINE;
+    v = slice_head(line, 8);
+    if (parse_version(v, &h->version) != H1_NONE)
+        return H1_STATUS_LINE;
+    struct slice code = slice_head(slice_skip(line, 9), 3);
+    if (!slice_u64(code, 999, &status) || status < 100 || (line.len > 12 && line.p[12] != ' '))
+        return H1_STATUS_LINE;
+    h->status = (uint16_t)status;
+    h->reason = line.len > 13 ? slice_skip(line, 13) : SL("");
+    return http_value_ok(h->reason) ? H1_NONE : H1_STATUS_LINE;
+}
+
+/* --- fields ---------------------------------------------------------------------------------------- */
+
+struct framing {
+    unsigned n_length, n_coding, n_host;
+    struct slice length, coding, host, upgrade, connection[8];
+    unsigned n_connection;
+    bool close, keep_alive, upgrade_listed;
+};
+
+/* Split "name: value"; the name becomes lower case in place (the block is the arena's copy). */
+static enum h1_refusal parse_field(struct slice line, struct http_field *ret)
+{
+    if (line.p[0] == ' ' || line.p[0] == '\t')
+        return H1_OBS_FOLD;
+    ptrdiff_t colon = slice_chr(line, ':');
+    if (colon < 0)
+        return H1_FIELD_LINE;
+    struct slice name = slice_head(line, (size_t)colon);
+    if (!http_name_ok(name))
+        return H1_FIELD_NAME;
+    for (size_t i = 0; i < name.len; i++)
+        if (name.p[i] >= 'A' && name.p[i] <= 'Z')
+            ((char *)(uintptr_t)name.p)[i] = (char)(name.p[i] | 0x20);
+    struct slice value = slice_trim(slice_skip(line, (size_t)colon + 1));
+    if (!http_value_ok(value))
+        return memchr(value.p, '\r', value.len) ? H1_BARE_CR : H1_FIELD_VALUE;
+    *ret = (struct http_field){name, value};
+    return H1_NONE;
+}
+
+static void parse_connection(struct framing *f, struct slice value)
+{
+    struct slice item;
+    while (slice_next(&value, ',', &item)) {
+        item = slice_trim(item);
+        if (slice_ieq(item, SL("close")))
+            f->close = true;
+        else if (slice_ieq(item, SL("keep-alive")))
+            f->keep_alive = true;
+        else if (slice_ieq(item, SL("upgrade")))
+            f->upgrade_listed = true;
+        else if (item.len && f->n_connection < N_OF(f->connection))
+            f->connection[f->n_connection++] = item;
+    }
+}
+
+/* Fields that speak of this connection or of the framing stay out of the head's list. */
+static bool take_framing(struct framing *f, const struct http_field *fld)
+{
+    struct slice n = fld->name;
+    switch (n.len) {
+    case 2:
+        return slice_is(n, "te");
+    case 4:
+        if (!slice_is(n, "host"))
+            return false;
+        f->n_host++;
+        f->host = fld->value;
+        return true;
+    case 7:
+        if (!slice_is(n, "upgrade"))
+            return false;
+        f->upgrade = fld->value;
+        return true;
+    case 10:
+        if (slice_is(n, "keep-alive"))
+            return true;
+        if (!slice_is(n, "connection"))
+            return false;
+        parse_connection(f, fld->value);
+        return true;
+    case 14:
+        if (!slice_is(n, "content-length"))
+            return false;
+        f->n_length++;
+        f->length = fld->value;
+        return true;
+    case 16:
+        return slice_is(n, "proxy-connection");
+    case 17:
+        if (!slice_is(n, "transfer-encoding"))
+            return false;
+        f->n_coding++;
+        f->coding = fld->value;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum h1_refusal parse_fields(struct h1_parser *p, struct http_head *h, struct slice block,
+                                    struct framing *f)
+{
+    uint32_t seen = 0;
+    for (struct slice line; (line = next_line(&block)).len;) {
+        struct http_field fld;
+        enum h1_refusal r = parse_field(line, &fld);
+        if (r != H1_NONE)
+            return r;
+        if (++seen > p->limits.head_fields)
+            return H1_TOO_MANY_FIELDS;
+        if (f && take_framing(f, &fld))
+            continue;
+        if (h->n_fields == h->cap_fields) {
+            uint32_t cap = h->cap_fields ? h->cap_fields * 2 : 16;
+            struct http_field *list = ARENA_ARRAY(h->arena, struct http_field, cap);
+            if (!list)
+                return H1_MEMORY;
+            if (h->n_fields)
+                memcpy(list, h->fields, h->n_fields * sizeof *list);
+            h->fields = list;
+            h->cap_fields = cap;
+        }
+        h->fields[h->n_fields++] = fld;
+    }
+    return H1_NONE;
+}
+
+/* --- framing (RFC 9112 6.3) -------------------------------------------------------------------------- */
+
+static enum h1_refusal parse_framing(struct http_head *h, const struct framing *f)
+{
+    if (f->n_coding && f->n_length)
+        return H1_LENGTH_AND_CODING;
+    if (f->n_coding) {
+        if (h->version == HTTP_1_0)
+            return H1_CODING_IN_1_0;
+        if (f->n_coding > 1 || !slice_ieq(f->coding, SL("chunked")))
+            return H1_CODING_UNKNOWN;
+        h->body = HTTP_BODY_STREAM;
+        return H1_NONE;
+    }
+    if (f->n_length) {
+        if (f->n_length > 1)
+            return H1_LENGTH_REPEATED;
+        if (!slice_u64(f->length, INT64_MAX, &h->content_length))
+            return H1_LENGTH_INVALID;
+        h->body = HTTP_BODY_LENGTH;
+    }
+    return H1_NONE;
+}
+
+static void parse_hop_by_hop(struct http_head *h, const struct framing *f)
+{
+    h->keep_alive = h->version == HTTP_1_1 ? !f->close : f->keep_alive && !f->close;
+    /* An upgrade to HTTP/2 is not passed on: both ends must know it (RFC 9113 3.1 retired it). */
+    if (f->upgrade_listed && f->upgrade.len && !slice_ieq(f->upgrade, SL("h2c")))
+        h->upgrade = f->upgrade;
+    for (unsigned i = 0; i < f->n_connection; i++)
+        http_head_remove(h, f->connection[i]);
+}
+
+static enum h1_refusal settle_request(struct http_head *h, const struct framing *f)
+{
+    enum h1_refusal r = parse_framing(h, f);
+    if (r != H1_NONE)
+        return r;
+    if (f->n_host > 1)
+        return H1_HOST_REPEATED;
+    if (f->n_host == 0 && h->version == HTTP_1_1)
+        return H1_HOST_MISSING;
+    if (f->n_host) {
+        if (!authority_ok(f->host))
+            return H1_HOST_INVALID;
+        /* Absolute and authority form: what the target says must be what Host says. */
+        if (h->authority.len && !slice_ieq(h->authority, f->host))
+            return H1_HOST_INVALID;
+        h->authority = f->host;
+    }
+    parse_hop_by_hop(h, f);
+    h->expect_continue = slice_ieq(http_head_get(h, SL("expect")), SL("100-continue"));
+    return H1_NONE;
+}
+
+/* No content whatever the fields say (RFC 9112 6.3, 1 and 2). */
+static bool answer_is_bare(const struct h1_parser *p, const struct http_head *h)
+{
+    return p->no_content || h->status < 200 || h->status == 204 || h->status == 304;
+}
+
+static enum h1_refusal settle_response(struct h1_parser *p, struct http_head *h,
+                                       const struct framing *f)
+{
+    bool bare = answer_is_bare(p, h);
+    bool tunnel = h->status == 101 || (p->connect && h->status / 100 == 2);
+    if (f->n_coding && (h->status < 200 || h->status == 204 || tunnel))
+        return H1_CODING_FORBIDDEN;
+    enum h1_refusal r = parse_framing(h, f);
+    if (r != H1_NONE)
+        return r;
+    parse_hop_by_hop(h, f);
+    if (bare || tunnel) {
+        /* An answer to HEAD tells the length that GET would have. */
+        if (h->body == HTTP_BODY_LENGTH && h->status >= 200 && h->status != 204 &&
+            http_head_add(h, SL("content-length"), f->length) != ERR_OK)
+            return H1_MEMORY;
+        h->body = HTTP_BODY_NONE;
+        h->content_length = 0;
+    } else if (!f->n_coding && !f->n_length) {
+        h->body = HTTP_BODY_CLOSE;
+        h->keep_alive = false;
+    }
+    return H1_NONE;
+}
+
+static enum state after_head(struct h1_parser *p, const struct http_head *h)
+{
+    p->interim = !p->request && h->status < 200 && h->status != 101;
+    if (!p->request && (h->status == 101 || (p->connect && h->status / 100 == 2)))
+        return ST_RAW;
+    if (p->request && slice_is(h->method, "CONNECT"))
+        return ST_RAW;
+    switch (h->body) {
+    case HTTP_BODY_LENGTH:
+        p->left = h->content_length;
+        return p->left ? ST_LENGTH : ST_END;
+    case HTTP_BODY_STREAM:
+        return ST_CHUNK_SIZE;
+    case HTTP_BODY_CLOSE:
+        return ST_CLOSE;
+    case HTTP_BODY_NONE:
+        break;
+    }
+    return p->interim ? ST_START : ST_END;
+}
+
+static enum h1_event step_head(struct h1_parser *p, struct slice in, size_t *ret_used,
+                               struct http_head *h)
+{
+    struct slice block;
+    /* One empty line in front of a request line is forgiven (RFC 9112 2.2). */
+    if (p->request && p->state == ST_START && in.len >= 2 && in.p[0] == '\r' && in.p[1] == '\n') {
+        p->state = ST_HEAD;
+        *ret_used = 2;
+        return H1_EV_MORE;
+    }
+    p->state = ST_HEAD;
+    enum h1_event ev = gather(p, in, p->limits.head_bytes, H1_HEAD_TOO_LARGE, &block, ret_used);
+    if (ev != H1_EV_HEAD)
+        return ev;
+    struct slice copy = arena_slice(h->arena, block);
+    gathered(p);
+    if (!copy.p)
+        return refuse(p, H1_MEMORY);
+    struct slice line = next_line(&copy);
+    enum h1_refusal r = p->request ? parse_request_line(h, line) : parse_status_line(h, line);
+    struct framing f = {0};
+    if (r == H1_NONE)
+        r = parse_fields(p, h, copy, &f);
+    if (r == H1_NONE)
+        r = p->request ? settle_request(h, &f) : settle_response(p, h, &f);
+    if (r != H1_NONE)
+        return refuse(p, r);
+    p->state = (uint8_t)after_head(p, h);
+    return H1_EV_HEAD;
+}
+
+/* --- content ---------------------------------------------------------------------------------------- */
+
+static enum h1_event step_counted(struct h1_parser *p, struct slice in, size_t *ret_used,
+                                  struct slice *ret_body, enum state then)
+{
+    size_t n = in.len < p->left ? in.len : (size_t)p->left;
+    p->left -= n;
+    *ret_body = slice_head(in, n);
+    *ret_used = n;
+    if (p->left == 0)
+        p->state = (uint8_t)then;
+    return H1_EV_BODY;
+}
+
+/* chunk-size [ chunk-ext ] (RFC 9112 7.1): hex digits, then CRLF or ";extensions", which are dropped. */
+static enum h1_refusal parse_chunk_line(struct slice line, uint64_t *ret)
+{
+    size_t n = 0;
+    while (n < line.len && n < 17 &&
+           ((line.p[n] >= '0' && line.p[n] <= '9') || ((line.p[n] | 0x20) >= 'a' && (line.p[n] | 0x20) <= 'f')))
+        n++;
+    if (n == 0 || n > 15 || !slice_hex64(slice_head(line, n), ret))
+        return H1_CHUNK_SIZE;
+    if (n == line.len)
+        return H1_NONE;
+    if (line.p[n] != ';')
+        return H1_CHUNK_SIZE;
+    return http_value_ok(slice_skip(line, n)) ? H1_NONE : H1_CHUNK_EXTENSION;
+}
+
+static enum h1_event step_chunk_size(struct h1_parser *p, struct slice in, size_t *ret_used)
+{
+    const char *nl = memchr(in.p, '\n', in.len);
+    size_t n = nl ? (size_t)(nl - in.p) + 1 : in.len;
+    struct slice line = slice_head(in, n);
+    if (buf_len(&p->kept) + n > CHUNK_LINE_MAX)
+        return refuse(p, H1_CHUNK_EXTENSION);
+    *ret_used = n;
+    if (buf_len(&p->kept) || !nl) {
+        buf_add_slice(&p->kept, line);
+        if (buf_err(&p->kept) != ERR_OK)
+            return refuse(p, H1_MEMORY);
+        line = buf_slice(&p->kept);
+    }
+    if (!nl)
+        return H1_EV_MORE;
+    if (line.len < 2 || line.p[line.len - 2] != '\r')
+        return refuse(p, H1_BARE_LF);
+    enum h1_refusal r = parse_chunk_line(slice_head(line, line.len - 2), &p->left);
+    gathered(p);
+    if (r != H1_NONE)
+        return refuse(p, r);
+    p->state = p->left ? ST_CHUNK_DATA : ST_TRAILERS;
+    return H1_EV_MORE;
+}
+
+static enum h1_event step_chunk_crlf(struct h1_parser *p, struct slice in, size_t *ret_used)
+{
+    while (*ret_used < in.len) {
+        char want = p->left == 0 ? '\r' : '\n';
+        if (in.p[(*ret_used)++] != want)
+            return refuse(p, H1_CHUNK_END);
+        if (p->left++ == 1) {
+            p->left = 0;
+            p->state = ST_CHUNK_SIZE;
+            break;
+        }
+    }
+    return H1_EV_MORE;
+}
+
+/* Fields that must not come behind the content (RFC 9110 6.5.1): dropped. */
+static bool trailer_forbidden(struct slice name)
+{
+    static const char *const names[] = {"content-length", "transfer-encoding", "host", "connection",
+                                        "te", "trailer", "authorization", "content-type",
+                                        "content-encoding", "content-range", "cache-control",
+                                        "expect", "max-forwards", "set-cookie", "cookie",
+                                        "proxy-authorization", "upgrade", "keep-alive"};
+    for (size_t i = 0; i < N_OF(names); i++)
+        if (slice_is(name, names[i]))
+            return true;
+    return false;
+}
+
+static enum h1_event step_trailers(struct h1_parser *p, struct slice in, size_t *ret_used,
+                                   struct http_head *h)
+{
+    struct slice block;
+    enum h1_event ev = gather(p, in, TRAILER_BYTES, H1_TRAILERS_TOO_LARGE, &block, ret_used);
+    if (ev != H1_EV_HEAD)
+        return ev;
+    struct slice copy = arena_slice(h->arena, block);
+    gathered(p);
+    enum h1_refusal r = copy.p ? parse_fields(p, h, copy, NULL) : H1_MEMORY;
+    if (r != H1_NONE)
+        return refuse(p, r);
+    uint32_t to = 0;
+    for (uint32_t i = 0; i < h->n_fields; i++)
+        if (!trailer_forbidden(h->fields[i].name))
+            h->fields[to++] = h->fields[i];
+    h->n_fields = to;
+    p->state = ST_START;
+    return H1_EV_END;
+}
+
+enum h1_event h1_step(struct h1_parser *p, struct slice in, size_t *ret_used,
+                      struct http_head *head, struct slice *ret_body)
+{
+    size_t total = 0;
+    for (;;) {
+        size_t used = 0;
+        enum h1_event ev = H1_EV_MORE;
+        enum state before = p->state;
+        if (before == ST_END) {
+            p->state = ST_START;
+            *ret_used = total;
+            return H1_EV_END;
+        }
+        if (before == ST_REFUSED) {
+            *ret_used = total;
+            return H1_EV_REFUSED;
+        }
+        if (in.len == 0) {
+            *ret_used = total;
+            return H1_EV_MORE;
+        }
+        switch (before) {
+        case ST_START:
+        case ST_HEAD:
+            ev = step_head(p, in, &used, head);
+            break;
+        case ST_LENGTH:
+            ev = step_counted(p, in, &used, ret_body, ST_END);
+            break;
+        case ST_CHUNK_DATA:
+            ev = step_counted(p, in, &used, ret_body, ST_CHUNK_CRLF);
+            break;
+        case ST_CHUNK_SIZE:
+            ev = step_chunk_size(p, in, &used);
+            break;
+        case ST_CHUNK_CRLF:
+            ev = step_chunk_crlf(p, in, &used);
+            break;
+        case ST_TRAILERS:
+            ev = step_trailers(p, in, &used, head);
+            break;
+        case ST_CLOSE:
+        case ST_RAW:
+            *ret_body = in;
+            used = in.len;
+            ev = H1_EV_BODY;
+            break;
+        case ST_END:
+        case ST_REFUSED:
+            break;
+        }
+        total += used;
+        in = slice_skip(in, used);
+        if (ev != H1_EV_MORE) {
+            *ret_used = total;
+            return ev;
+        }
+    }
+}
+
+enum h1_event h1_eof(struct h1_parser *p)
+{
+    switch ((enum state)p->state) {
+    case ST_START:
+        return H1_EV_MORE;
+    case ST_CLOSE:
+    case ST_RAW:
+    case ST_END:
+        p->state = ST_START;
+        return H1_EV_END;
+    default:
+        return refuse(p, H1_TRUNCATED);
+    }
+}
+
+/* --- writing ---------------------------------------------------------------------------------------- */
+
+static void write_field(struct buf *out, struct slice name, struct slice value)
+{
+    buf_add_slice(out, name);
+    buf_add(out, ": ", 2);
+    buf_add_slice(out, value);
+    buf_add(out, "\r\n", 2);
+}
+
+static void write_fields(struct buf *out, const struct http_head *h, bool close)
+{
+    for (uint32_t i = 0; i < h->n_fields; i++)
+        write_field(out, h->fields[i].name, h->fields[i].value);
+    if (h->upgrade.len) {
+        write_field(out, SL("connection"), SL("upgrade"));
+        write_field(out, SL("upgrade"), h->upgrade);
+    } else if (close) {
+        write_field(out, SL("connection"), SL("close"));
+    }
+}
+
+static void write_framing(struct buf *out, const struct http_head *h)
+{
+    if (h->body == HTTP_BODY_LENGTH) {
+        buf_add(out, "content-length: ", 16);
+        buf_add_u64(out, h->content_length);
+        buf_add(out, "\r\n", 2);
+    } else if (h->body == HTTP_BODY_STREAM) {
+        write_field(out, SL("transfer-encoding"), SL("chunked"));
+    }
+}
+
+
+enum err_code h1_write_request(struct buf *out, const struct http_head *h, bool close)
+{
+    bool connect = slice_is(h->method, "CONNECT");
+    struct slice target = connect ? h->authority : h->path;
+    if (!http_name_ok(h->method) || !target_bytes_ok(target) || !http_value_ok(h->authority) ||
+        !http_value_ok(h->upgrade))
+        return ERR_INVALID;
+    buf_add_slice(out, h->method);
+    buf_add_char(out, ' ');
+    buf_add_slice(out, target);
+    buf_add(out, " HTTP/1.1\r\n", 11);
+    write_field(out, SL("host"), h->authority);
+    write_fields(out, h, close);
+    write_framing(out, h);
+    buf_add(out, "\r\n", 2);
+    return buf_err(out);
+}
+
+enum err_code h1_write_response(struct buf *out, const struct http_head *h, bool close)
+{
+    struct slice reason = h->reason.len ? h->reason : slice_str(http_reason(h->status));
+    if (h->status < 100 || h->status > 999 || !http_value_ok(reason) || !http_value_ok(h->upgrade))
+        return ERR_INVALID;
+    buf_add(out, "HTTP/1.1 ", 9);
+    buf_add_u64(out, h->status);
+    buf_add_char(out, ' ');
+    buf_add_slice(out, reason);
+    buf_add(out, "\r\n", 2);
+    write_fields(out, h, close);
+    if (h->status >= 200 && h->status != 204) {
+        write_framing(out, h);
+        /* Without content and length the end would be the connection's. */
+        if (h->body == HTTP_BODY_NONE && h->status != 304 &&
+            http_head_next(h, SL("content-length"), 0) < 0)
+            write_field(out, SL("content-length"), SL("0"));
+    }
+    buf_add(out, "\r\n", 2);
+    return buf_err(out);
+}
+
+void h1_write_chunk(struct buf *out, struct slice bytes)
+{
+    if (bytes.len == 0)
+        return;
+    buf_addf(out, "%zx\r\n", bytes.len);
+    buf_add_slice(out, bytes);
+    buf_add(out, "\r\n", 2);
+}
+
+enum err_code h1_write_last_chunk(struct buf *out, const struct http_head *trailers)
+{
+    buf_add(out, "0\r\n", 3);
+    for (uint32_t i = 0; trailers && i < trailers->n_fields; i++)
+        if (!trailer_forbidden(trailers->fields[i].name))
+            write_field(out, trailers->fields[i].name, trailers->fields[i].value);
+    buf_add(out, "\r\n", 2);
+    return buf_err(out);
+}
