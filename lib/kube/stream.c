@@ -243,7 +243,9 @@ int kube_items_end(struct kube_items *it, char **ret_rv, char **ret_continue, st
     const char *rv = json_string_value(json_object_get(meta, "resourceVersion"));
     const char *more = json_string_value(json_object_get(meta, "continue"));
     int rc = 0;
-    if (!rv || !*rv) {
+    if (json_array_size(json_object_get(top, "items"))) {
+        rc = err_set(err, ERR_PROTO, "list whose items are spelled in a way that was not cut");
+    } else if (!rv || !*rv) {
         rc = err_set(err, ERR_PROTO, "list without metadata.resourceVersion");
     } else {
         char *rv_copy = mem_strdup(rv), *more_copy = mem_strdup(more ? more : "");
