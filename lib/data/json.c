@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/data/json.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,22 +9,6 @@
 #include "lib/base/mem.h"
 #include "lib/base/rand.h"
 
-#define DEPTH 64u
-#define BYTES ((size_t)16 << 20)
-
-/* jansson reports some failed allocations as errors of syntax: whether memory ran out is noted
- * here. */
-static _Thread_local bool out_of_memory;
-
-static void *alloc_noted(size_t n)
-{
-    void *p = mem_alloc(n);
-
-    if (!p)
-        out_of_memory = true;
-    return p;
-}
-
 static void setup_once(void)
 {
     struct rnd r;
@@ -33,7 +16,7 @@ static void setup_once(void)
 
     rnd_init_system(&r);
     seed = (size_t)rnd_u64(&r);
-    json_set_alloc_funcs(alloc_noted, mem_free);
+    json_set_alloc_funcs(mem_alloc, mem_free);
     json_object_seed(seed ? seed : 1);
 }
 
@@ -47,57 +30,6 @@ void json_setup(void)
 void json_freep(json_t **v)
 {
     json_decref(*v);
-}
-
-/* jansson's own limit on nesting is fixed when it is built and high, so that depth is counted
- * beforehand. What is not JSON is left for the parser to tell. */
-static bool too_deep(struct slice text, unsigned limit)
-{
-    bool in_string = false;
-    unsigned depth = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.p[i];
-
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > limit)
-                return true;
-        } else if ((c == ']' || c == '}') && depth) {
-            depth--;
-        }
-    }
-    return false;
-}
-
-int json_parse(struct slice text, const struct json_limits *limits, json_t **ret, struct err *err)
-{
-    size_t bytes = limits && limits->bytes ? limits->bytes : BYTES;
-    unsigned depth = limits && limits->depth ? limits->depth : DEPTH;
-    json_error_t je = {.line = -1};
-    json_t *v;
-
-    json_setup();
-    if (text.len > bytes)
-        return err_set(err, ERR_LIMIT, "JSON text of %zu bytes is longer than %zu", text.len,
-                       bytes);
-    if (too_deep(text, depth))
-        return err_set(err, ERR_LIMIT, "JSON is nested deeper than %u", depth);
-    out_of_memory = false;
-    v = json_loadb(text.p ? text.p : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
-    if (v) {
-        *ret = v;
-        return 0;
-    }
-    if (out_of_memory)
-        return err_set(err, ERR_NOMEM, "JSON: out of memory");
-    return err_set(err, ERR_INVALID, "line %d column %d: %s", je.line, je.column, je.text);
 }
 
 const char *json_kind(const json_t *v)

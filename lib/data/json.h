@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON on jansson: strict reading with limits (RFC 8259), stable writing, and a decoder that turns
- * values into typed fields with errors that name the field. */
+/* JSON as values of jansson: strict reading with limits (RFC 8259), stable writing, and a decoder
+ * that turns values into typed fields with errors that name the field. */
 #pragma once
 
 #include <jansson.h>

@@ -212,7 +212,9 @@ START_TEST(oom)
         CLEANUP(mem_freep) char *text = NULL;
 
         err = (struct err){0};
-        if (json_parse(SL("{\"a\":[1,2,{\"b\":\"c\"}],\"d\":1.5}"), NULL, &v, &err) < 0)
+        if (json_parse(SL("{\"a\":[1,2,{\"b\":\"c\"}],\"a longer key than most\":1.5,\"d\":"
+                          "\"an \\u00e9scaped string that is long enough to grow\"}"),
+                       NULL, &v, &err) < 0)
             ck_assert_msg(err.code == ERR_NOMEM, "%s", err.msg);
         else
             text = json_text(v, JSON_PRETTY);

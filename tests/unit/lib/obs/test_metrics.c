@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/obs/metrics.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "tests/unit/tcase.h"
+
+static const double bounds[] = {0.5, 1, 10};
+static const char *const labels[] = {"reporter", "code"};
+static const struct metric_def requests[] = {
+    {"x_requests_total", "Requests.", NULL, METRIC_COUNTER, NULL, 0},
+    {"x_duration_milliseconds", "How \"long\"\nit took.", "milliseconds", METRIC_HISTOGRAM, bounds,
+     N_OF(bounds)},
+};
+static const struct metric_def state[] = {
+    {"x_build", "Build.", "seconds", METRIC_GAUGE, NULL, 0},
+    {"x_pushes", "A counter without the suffix.", NULL, METRIC_COUNTER, NULL, 0},
+};
+static const struct metric_group groups[] = {
+    {labels, requests, N_OF(labels), N_OF(requests)},
+    {NULL, state, 0, N_OF(state)},
+};
+
+static struct metrics *registry(unsigned shards, size_t max_rows)
+{
+    struct metrics *m = NULL;
+    struct err err = {0};
+
+    ck_assert_int_eq(metrics_new(groups, N_OF(groups), shards, max_rows, &m, &err), 0);
+    return m;
+}
+
+static struct metrics_row *row(struct metrics *m, unsigned shard, const char *a, const char *b)
+{
+    struct slice v[] = {slice_str(a), slice_str(b)};
+
+    return metrics_row(metrics_shard(m, shard), 0, v);
+}
+
+#define OVERFLOW_TEXT                                                                              \
+    "# HELP tulle_metrics_overflow_total Lookups of label sets that the cap on series turned "     \
+    "into "                                                                                        \
+    "\"overflow\".\n# TYPE tulle_metrics_overflow_total counter\ntulle_metrics_overflow_total 0\n"
+
+START_TEST(text_form)
+{
+    struct metrics *m = registry(2, 100);
+    CLEANUP(buf_freep) struct buf b;
+
+    buf_init(&b, 100000);
+    metrics_add(row(m, 0, "source", "200"), 0, 3);
+    metrics_add(row(m, 1, "source", "200"), 0, 4); /* the same row in another shard */
+    metrics_add(row(m, 1, "destination", "a\"b\\c\nd\x1b"), 0, UINT64_C(1) << 60);
+    metrics_observe(row(m, 0, "source", "200"), 1, 0.5);
+    metrics_observe(row(m, 1, "source", "200"), 1, 0.75);
+    metrics_observe(row(m, 1, "source", "200"), 1, 1e9);
+    metrics_set(metrics_row(metrics_shard(m, 0), 1, NULL), 0, 1.5);
+    ck_assert_int_eq(metrics_expose(m, METRICS_TEXT, NULL, NULL, &b), ERR_OK);
+    ck_assert_str_eq(
+        buf_cstr(&b),
+        "# HELP x_requests_total Requests.\n"
+        "# TYPE x_requests_total counter\n"
+        "x_requests_total{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\"} 1152921504606846976\n"
+        "x_requests_total{reporter=\"source\",code=\"200\"} 7\n"
+        "# HELP x_duration_milliseconds How \"long\"\\nit took.\n"
+        "# TYPE x_duration_milliseconds histogram\n"
+        "x_duration_milliseconds_bucket{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\",le=\"0."
+        "5\"} "
+        "0\n"
+        "x_duration_milliseconds_bucket{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\",le="
+        "\"1\"} 0\n"
+        "x_duration_milliseconds_bucket{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\",le="
+        "\"10\"} "
+        "0\n"
+        "x_duration_milliseconds_bucket{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\",le=\"+"
+        "Inf\"} "
+        "0\n"
+        "x_duration_milliseconds_sum{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\"} 0\n"
+        "x_duration_milliseconds_count{reporter=\"destination\",code=\"a\\\"b\\\\c\\nd?\"} 0\n"
+        "x_duration_milliseconds_bucket{reporter=\"source\",code=\"200\",le=\"0.5\"} 1\n"
+        "x_duration_milliseconds_bucket{reporter=\"source\",code=\"200\",le=\"1\"} 2\n"
+        "x_duration_milliseconds_bucket{reporter=\"source\",code=\"200\",le=\"10\"} 2\n"
+        "x_duration_milliseconds_bucket{reporter=\"source\",code=\"200\",le=\"+Inf\"} 3\n"
+        "x_duration_milliseconds_sum{reporter=\"source\",code=\"200\"} 1000000001.25\n"
+        "x_duration_milliseconds_count{reporter=\"source\",code=\"200\"} 3\n"
+        "# HELP x_build Build.\n# TYPE x_build gauge\nx_build 1.5\n"
+        "# HELP x_pushes A counter without the suffix.\n# TYPE x_pushes counter\nx_pushes "
+        "0\n" OVERFLOW_TEXT);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(openmetrics_form)
+{
+    struct metrics *m = registry(1, 100);
+    CLEANUP(buf_freep) struct buf b;
+    const char *s;
+
+    buf_init(&b, 100000);
+    metrics_add(row(m, 0, "s", "200"), 0, 3);
+    metrics_observe(row(m, 0, "s", "200"), 1, 5);
+    metrics_add(metrics_row(metrics_shard(m, 0), 1, NULL), 1, 2);
+    ck_assert_int_eq(metrics_expose(m, METRICS_OPENMETRICS, NULL, NULL, &b), ERR_OK);
+    s = buf_cstr(&b);
+    ck_assert_ptr_nonnull(strstr(s, "# TYPE x_requests counter\n"));
+    ck_assert_ptr_nonnull(strstr(s, "\nx_requests_total{reporter=\"s\",code=\"200\"} 3\n"));
+    ck_assert_ptr_nonnull(
+        strstr(s, "# HELP x_duration_milliseconds How \\\"long\\\"\\nit took.\n"));
+    ck_assert_ptr_nonnull(strstr(s, "# UNIT x_duration_milliseconds milliseconds\n"));
+    ck_assert_ptr_nonnull(strstr(s, ",le=\"1.0\"} 0\n"));
+    ck_assert_ptr_nonnull(strstr(s, ",le=\"10.0\"} 1\n"));
+    ck_assert_ptr_null(strstr(s, "# UNIT x_build")); /* the name does not end in it */
+    ck_assert_ptr_nonnull(strstr(s, "# TYPE x_pushes counter\nx_pushes_total 2\n"));
+    ck_assert_str_eq(s + strlen(s) - 6, "# EOF\n");
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(rows_are_kept)
+{
+    struct metrics *m = registry(2, 100);
+    struct slice none[2] = {SLICE_NULL, SLICE_NULL};
+    struct metrics_row *a = row(m, 0, "a", "1");
+
+    ck_assert_ptr_eq(a, row(m, 0, "a", "1"));
+    ck_assert_ptr_ne(a, row(m, 0, "a1", ""));
+    ck_assert_ptr_ne(a, row(m, 1, "a", "1"));
+    ck_assert_ptr_eq(metrics_row(metrics_shard(m, 0), 0, none), row(m, 0, "", ""));
+    metrics_add(a, 0, 5);
+    ck_assert(metrics_value(a, 0) == 5);
+    metrics_add(NULL, 0, 1);
+    metrics_set(NULL, 0, 1);
+    metrics_observe(NULL, 0, 1);
+    ck_assert(metrics_value(NULL, 0) == 0);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(gauges)
+{
+    struct metrics *m = registry(2, 100);
+    struct metrics_row *a = metrics_row(metrics_shard(m, 0), 1, NULL);
+    CLEANUP(buf_freep) struct buf b;
+
+    buf_init(&b, 10000);
+    metrics_set(a, 0, 10);
+    metrics_gauge_add(a, 0, -12.5);
+    metrics_set(metrics_row(metrics_shard(m, 1), 1, NULL), 0, NAN);
+    ck_assert(metrics_value(a, 0) == -2.5);
+    metrics_expose(m, METRICS_TEXT, NULL, NULL, &b);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "\nx_build NaN\n"));
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(cap_on_rows)
+{
+    struct metrics *m = registry(1, 10);
+    CLEANUP(buf_freep) struct buf b;
+    char code[16];
+
+    buf_init(&b, 100000);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(code, sizeof code, "%d", i);
+        metrics_add(row(m, 0, "s", code), 0, 1);
+    }
+    metrics_add(row(m, 0, "s", "5"), 0, 1); /* an old one is found still */
+    ck_assert_uint_eq(metrics_overflowed(m), 990);
+    metrics_expose(m, METRICS_TEXT, NULL, NULL, &b);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "{reporter=\"overflow\",code=\"overflow\"} 990\n"));
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "{reporter=\"s\",code=\"5\"} 2\n"));
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "tulle_metrics_overflow_total 990\n"));
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(long_and_odd_values)
+{
+    struct metrics *m = registry(1, 10);
+    CLEANUP(buf_freep) struct buf b;
+    char big[500];
+    struct slice v[2] = {{big, sizeof big}, {"a\0b\xff", 4}};
+
+    buf_init(&b, 100000);
+    memset(big, 'x', sizeof big);
+    metrics_add(metrics_row(metrics_shard(m, 0), 0, v), 0, 1);
+    metrics_expose(m, METRICS_TEXT, NULL, NULL, &b);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "x\",code=\"a?b\xef\xbf\xbd\"} 1\n"));
+    ck_assert_ptr_null(memmem(buf_cstr(&b), buf_len(&b), big, METRIC_VALUE_MAX + 1));
+    metrics_free(m);
+}
+END_TEST
+
+static _Atomic int stop;
+
+static void *worker(void *arg)
+{
+    struct metrics *m = arg;
+    char code[16];
+
+    for (unsigned i = 0; i < 200000 && !stop; i++) {
+        struct metrics_row *r;
+
+        snprintf(code, sizeof code, "%u", i % 300);
+        r = row(m, 0, "s", code);
+        metrics_add(r, 0, 1);
+        metrics_observe(r, 1, i % 20);
+    }
+    stop = 1;
+    return NULL;
+}
+
+/* A scrape beside a worker that makes rows and counts (the sanitizers watch). */
+START_TEST(scrape_while_counting)
+{
+    struct metrics *m = registry(2, 1000);
+    CLEANUP(buf_freep) struct buf b;
+    pthread_t t;
+    int scrapes = 0;
+
+    buf_init(&b, 10000000);
+    ck_assert_int_eq(pthread_create(&t, NULL, worker, m), 0);
+    do {
+        buf_reset(&b);
+        ck_assert_int_eq(metrics_expose(m, METRICS_TEXT, NULL, NULL, &b), ERR_OK);
+    } while (!stop && ++scrapes < 100);
+    stop = 1;
+    pthread_join(t, NULL);
+    ck_assert_uint_gt(buf_len(&b), 100);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(process_figures)
+{
+    struct metrics *m = registry(1, 10);
+    CLEANUP(buf_freep) struct buf b;
+    const char *rss;
+
+    buf_init(&b, 100000);
+    ck_assert_int_eq(metrics_expose(m, METRICS_TEXT, metrics_process, NULL, &b), ERR_OK);
+    rss = strstr(buf_cstr(&b), "\nprocess_resident_memory_bytes ");
+    ck_assert_ptr_nonnull(rss);
+    ck_assert(strtod(rss + 31, NULL) > 100000);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "\nprocess_cpu_seconds_total "));
+    rss = strstr(buf_cstr(&b), "\nprocess_start_time_seconds ");
+    ck_assert(rss && strtod(rss + 28, NULL) > 1.6e9);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(negotiation)
+{
+    ck_assert_int_eq(metrics_negotiate(SL("application/openmetrics-text;version=1.0.0,*/*;q=0.1")),
+                     METRICS_OPENMETRICS);
+    ck_assert_int_eq(metrics_negotiate(SL("text/plain")), METRICS_TEXT);
+    ck_assert_int_eq(metrics_negotiate(SLICE_NULL), METRICS_TEXT);
+}
+END_TEST
+
+START_TEST(limits)
+{
+    static const struct metric_group wide = {labels, requests, METRIC_LABELS_MAX + 1, 1};
+    struct metrics *m = NULL;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf b;
+
+    ck_assert_int_eq(metrics_new(&wide, 1, 1, 10, &m, &err), -1);
+    ck_assert_int_eq(err.code, ERR_INVALID);
+    m = registry(1, 10);
+    metrics_add(row(m, 0, "a", "b"), 0, 1);
+    buf_init(&b, 100);
+    ck_assert_int_eq(metrics_expose(m, METRICS_TEXT, NULL, NULL, &b), ERR_LIMIT);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(oom)
+{
+    OOM_SWEEP (n) {
+        struct metrics *m = NULL;
+        struct err err = {0};
+        CLEANUP(buf_freep) struct buf b;
+
+        buf_init(&b, 100000);
+        if (metrics_new(groups, N_OF(groups), 1, 10, &m, &err) < 0) {
+            ck_assert_int_eq(err.code, ERR_NOMEM);
+        } else {
+            metrics_add(row(m, 0, "a", "b"), 0, 1);
+            metrics_add(row(m, 0, "a", "c"), 0, 1);
+            metrics_expose(m, METRICS_TEXT, NULL, NULL, &b);
+        }
+        metrics_free(m);
+    }
+}
+END_TEST
+
+TESTS(metrics)
+{
+    tcase_add_test(tc, text_form);
+    tcase_add_test(tc, openmetrics_form);
+    tcase_add_test(tc, rows_are_kept);
+    tcase_add_test(tc, gauges);
+    tcase_add_test(tc, cap_on_rows);
+    tcase_add_test(tc, long_and_odd_values);
+    tcase_add_test(tc, scrape_while_counting);
+    tcase_add_test(tc, process_figures);
+    tcase_add_test(tc, negotiation);
+    tcase_add_test(tc, limits);
+    tcase_add_test(tc, oom);
+}
