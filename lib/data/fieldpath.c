@@ -67,5 +67,6 @@ const char *fpath_str(const struct fpath *path, char *ret, size_t cap)
     }
     if (path && cap > 3)
         memcpy(ret, "...", 3);
-    return ret + at;
+    memmove(ret, ret + at, cap - at);
+    return ret;
 }
