@@ -80,6 +80,7 @@ static void stream_record(struct stream *s)
     int64_t took = loop_now(s->worker->loop) - s->start_ns;
     struct record r = {
         .inbound = info->inbound,
+        .grpc = slice_starts(http_head_get(&s->req, SL("content-type")), SL("application/grpc")),
         .mtls = info->inbound ? info->mtls : s->upstream_mtls,
         .start_wall_ns = loop_wall(s->worker->loop) - took,
         .duration_ns = took,

@@ -4,13 +4,16 @@
  * record waits for them, never the request. */
 #pragma once
 
+#include "lib/base/err.h"
 #include "lib/base/slice.h"
 #include "lib/io/sock.h"
 #include "mesh/match/program.h"
 
-struct worker;
 struct down;
-struct up_host;
+struct metrics;
+struct metrics_row;
+struct telemetry;
+struct worker;
 
 /* Response flags as Envoy names them; users grep for these. */
 /* clang-format off */
@@ -50,7 +53,7 @@ char *response_flags_text(unsigned flags, char ret[64]);
 
 /* One finished request (or TCP connection). All slices are borrowed for the call. */
 struct record {
-    bool inbound, tcp;
+    bool inbound, tcp, grpc;
     bool mtls;                     /* inbound: the caller's; outbound: towards the upstream */
     int64_t start_wall_ns, duration_ns, upstream_ns; /* upstream_ns: to its head; -1: none */
     struct slice method, path, authority, user_agent, forwarded_for, request_id, sni;
@@ -67,6 +70,12 @@ struct record {
     struct slice peer_principal;   /* inbound: the caller's id; outbound: the upstream's */
     struct slice service_host, service_name, service_namespace;
 };
+/* What the registry of a proxy with `n_workers` holds. */
+int telemetry_registry(unsigned n_workers, struct metrics **ret, struct err *err);
+/* A worker's end of it: shard `worker id` of the registry, access log to `log_fd` (-1: none). */
+int telemetry_new(struct metrics *metrics, int log_fd, struct worker *w, struct err *err);
+/* Also writes what is left of the access log. */
+void telemetry_free(struct worker *w);
 void telemetry_record(struct worker *w, const struct record *r);
 /* A connection that was refused before it carried anything. */
 void telemetry_refused(struct worker *w, const struct down *d, const struct prog_service *svc,
