@@ -17,13 +17,16 @@ struct support_row {
     enum api_kind kind;
     const char *path; /* "spec.http[].match[].uri"; "[]" any element, "{}" any key of a map */
     enum support_state state;
+    const char *unserved; /* of a partial enum: the values that have no effect, "A,B"; else "" */
     const char *note; /* "" or what to do instead, or which part holds */
 };
 
 /* All rows, ordered by kind as in enum api_kind. */
 const struct support_row *support_rows(size_t *ret_n);
+/* The row of exactly that path, or NULL. */
+const struct support_row *support_find(enum api_kind kind, const char *path);
 const char *support_state_name(enum support_state s); /* "implemented" */
 /* Walk an object's JSON: a finding UNSUPPORTED for each field that is set (not null, not an empty
- * object or array) and `reported`, PARTIAL for those in part, SUSPECT for one that the table has not.
+ * object or array) and `reported` or holds an unserved value, PARTIAL for others in part, SUSPECT for one that the table has not.
  * A row covers what lies below it unless longer rows do. */
 void support_check(enum api_kind kind, const json_t *obj, struct findings *f);

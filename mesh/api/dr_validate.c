@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What Istio's webhook refuses in a DestinationRule, and what deserves a warning. */
+#include "lib/data/host.h"
+#include "mesh/api/check.h"
+#include "mesh/api/dr.h"
+
+static void hash(const struct dr_hash *h, const struct fpath *lb, struct findings *f)
+{
+    AT_KEY(at, *lb, "consistentHash");
+
+    if (h->key == DR_HASH_NONE)
+        findings_add(f, FINDING_INVALID, &at,
+                     "must hold httpHeaderName, httpCookie, useSourceIp or "
+                     "httpQueryParameterName");
+    if ((h->key == DR_HASH_HEADER || h->key == DR_HASH_COOKIE || h->key == DR_HASH_QUERY) &&
+        h->name.len == 0)
+        findings_add(f, FINDING_INVALID, &at, "needs the name of the key");
+}
+
+static void locality(const struct dr_locality *l, const struct fpath *lb, struct findings *f)
+{
+    AT_KEY(at, *lb, "localityLbSetting");
+    AT_KEY(list, at, "distribute");
+
+    if ((l->n_distribute != 0) + (l->n_failover != 0) > 1)
+        findings_add(f, FINDING_INVALID, &at, "has both distribute and failover: keep one");
+    for (uint32_t i = 0; i < l->n_distribute; i++) {
+        AT_INDEX(item, list, i);
+        uint64_t sum = 0;
+
+        for (uint32_t j = 0; j < l->distribute[i].n_to; j++)
+            sum += l->distribute[i].to[j].weight;
+        if (sum != 100)
+            findings_add(f, FINDING_INVALID, &item, "the shares must add up to 100, not %llu",
+                         (unsigned long long)sum);
+    }
+}
+
+static void load_balancer(const struct dr_load_balancer *lb, const struct fpath *up,
+                          struct findings *f)
+{
+    AT_KEY(at, *up, "loadBalancer");
+
+    if (lb->hash) {
+        hash(lb->hash, &at, f);
+        if (lb->simple != DR_LB_UNSPECIFIED)
+            findings_add(f, FINDING_INVALID, &at, "has both simple and consistentHash: keep one");
+    }
+    if (lb->locality)
+        locality(lb->locality, &at, f);
+    if (lb->warmup) {
+        AT_KEY(warmup, at, "warmup");
+        if (lb->warmup->duration_ns < 1000000)
+            findings_add(f, FINDING_INVALID, &warmup, "duration must be at least 1ms");
+    }
+}
+
+static void connection_pool(const struct dr_connection_pool *p, const struct fpath *up,
+                            struct findings *f)
+{
+    AT_KEY(at, *up, "connectionPool");
+    AT_KEY(tcp, at, "tcp");
+    AT_KEY(connect, tcp, "connectTimeout");
+    AT_KEY(life, tcp, "maxConnectionDuration");
+    AT_KEY(http, at, "http");
+    AT_KEY(http_idle, http, "idleTimeout");
+
+    check_duration(p->tcp.connect_timeout, &connect, f);
+    check_duration(p->tcp.max_connection_duration, &life, f);
+    check_duration(p->http.idle_timeout, &http_idle, f);
+    if (p->http.use_client_protocol && p->http.h2_upgrade == DR_H2_UPGRADE)
+        findings_add(f, FINDING_INVALID, &http,
+                     "has both useClientProtocol and h2UpgradePolicy UPGRADE: keep one");
+}
+
+static void outlier(const struct dr_outlier *o, const struct fpath *up, struct findings *f)
+{
+    AT_KEY(at, *up, "outlierDetection");
+    AT_KEY(interval, at, "interval");
+    AT_KEY(base, at, "baseEjectionTime");
+    AT_KEY(ejected, at, "maxEjectionPercent");
+    AT_KEY(healthy, at, "minHealthPercent");
+
+    check_duration((struct opt_ns){true, o->interval_ns}, &interval, f);
+    check_duration((struct opt_ns){true, o->base_ejection_ns}, &base, f);
+    check_share(o->max_ejection_percent, &ejected, f);
+    check_share(o->min_health_percent, &healthy, f);
+    if (o->consecutive_local.set && !o->split_external_local)
+        findings_add(f, FINDING_SUSPECT, &at,
+                     "consecutiveLocalOriginFailures counts only with "
+                     "splitExternalLocalOriginErrors: true");
+}
+
+static void tls(const struct dr_tls *t, const struct fpath *up, struct findings *f)
+{
+    AT_KEY(at, *up, "tls");
+    bool files = t->client_certificate.len || t->private_key.len || t->ca_certificates.len;
+
+    if (t->mode == DR_TLS_MUTUAL && !t->credential_name.len &&
+        (!t->client_certificate.len || !t->private_key.len))
+        findings_add(f, FINDING_INVALID, &at,
+                     "mode MUTUAL needs clientCertificate and privateKey, or credentialName");
+    if (t->mode == DR_TLS_ISTIO_MUTUAL && (files || t->credential_name.len))
+        findings_add(f, FINDING_SUSPECT, &at,
+                     "mode ISTIO_MUTUAL uses the workload's own certificate: leave the others out");
+    if (t->credential_name.len && files)
+        findings_add(f, FINDING_INVALID, &at, "has both files and credentialName: keep one");
+    if (t->insecure_skip_verify.v && (t->ca_certificates.len || t->subject_alt_names.n))
+        findings_add(f, FINDING_INVALID, &at,
+                     "insecureSkipVerify excludes caCertificates and subjectAltNames");
+    if (t->mode == DR_TLS_DISABLE && (files || t->sni.len))
+        findings_add(f, FINDING_SUSPECT, &at, "mode DISABLE sends plaintext; the rest is unused");
+}
+
+static void policy(const struct dr_policy *p, const struct fpath *at, struct findings *f);
+
+static void ports(const struct dr_policy *p, const struct fpath *up, struct findings *f)
+{
+    AT_KEY(list, *up, "portLevelSettings");
+
+    for (uint32_t i = 0; i < p->n_ports; i++) {
+        AT_INDEX(at, list, i);
+        AT_KEY(port, at, "port");
+        AT_KEY(number, port, "number");
+
+        if (check_port(p->ports[i].port, &number, f))
+            for (uint32_t j = 0; j < i; j++)
+                if (p->ports[j].port == p->ports[i].port)
+                    findings_add(f, FINDING_SUSPECT, &number,
+                                 "port %u stands here twice; the first counts", p->ports[i].port);
+        policy(&p->ports[i].policy, &at, f);
+    }
+}
+
+static void tunnel(const struct dr_tunnel *t, const struct fpath *up, struct findings *f)
+{
+    AT_KEY(at, *up, "tunnel");
+    AT_KEY(host, at, "targetHost");
+    AT_KEY(port, at, "targetPort");
+
+    if (t->protocol.len && !slice_is(t->protocol, "CONNECT") && !slice_is(t->protocol, "POST"))
+        findings_add(f, FINDING_INVALID, &at, "protocol must be CONNECT or POST");
+    if (t->target_host.len == 0)
+        findings_add(f, FINDING_INVALID, &host, "must name a host");
+    check_port(t->target_port, &port, f);
+}
+
+static void policy(const struct dr_policy *p, const struct fpath *at, struct findings *f)
+{
+    if (p->load_balancer)
+        load_balancer(p->load_balancer, at, f);
+    if (p->connection_pool)
+        connection_pool(p->connection_pool, at, f);
+    if (p->outlier)
+        outlier(p->outlier, at, f);
+    if (p->tls)
+        tls(p->tls, at, f);
+    if (p->tunnel)
+        tunnel(p->tunnel, at, f);
+    if (p->retry_budget && p->retry_budget->percent.set) {
+        AT_KEY(budget, *at, "retryBudget");
+        AT_KEY(percent, budget, "percent");
+        check_share(p->retry_budget->percent.v, &percent, f);
+    }
+    ports(p, at, f);
+}
+
+static void subsets(const struct dr *dr, const struct fpath *spec, struct findings *f)
+{
+    AT_KEY(list, *spec, "subsets");
+
+    for (uint32_t i = 0; i < dr->n_subsets; i++) {
+        const struct dr_subset *s = &dr->subsets[i];
+        AT_INDEX(at, list, i);
+        AT_KEY(name, at, "name");
+        AT_KEY(labels, at, "labels");
+        AT_KEY(traffic, at, "trafficPolicy");
+
+        if (!label_valid(s->name) && !host_valid(s->name))
+            findings_add(f, FINDING_INVALID, &name, "\"%.*s\" is no name of a subset",
+                         SHOW(s->name));
+        else if (dr_subset_find(dr, s->name) != s)
+            findings_add(f, FINDING_SUSPECT, &name, "\"%.*s\" is defined twice; the first counts",
+                         SHOW(s->name));
+        if (s->labels.n == 0)
+            findings_add(f, FINDING_SUSPECT, &labels,
+                         "without labels the subset is every endpoint of the host");
+        check_labels(&s->labels, &labels, f);
+        if (s->policy)
+            policy(s->policy, &traffic, f);
+    }
+}
+
+void dr_validate(const struct dr *dr, struct findings *f)
+{
+    AT_KEY(spec, FPATH_ROOT, "spec");
+    AT_KEY(host, spec, "host");
+    AT_KEY(traffic, spec, "trafficPolicy");
+    AT_KEY(selector, spec, "workloadSelector");
+
+    check_host(dr->host, true, &host, f);
+    if (dr->policy)
+        policy(dr->policy, &traffic, f);
+    subsets(dr, &spec, f);
+    check_export_to(&dr->export_to, f);
+    check_selector(&dr->workload_selector, &selector, f);
+}
