@@ -84,6 +84,8 @@ size_t escape_step(struct slice in, enum escape_form form, char out[ESCAPE_MAX],
     }
     if (form == ESCAPE_TEXT)
         return hex(out, "\\x", c);
+    if (c == 0) /* many readers of JSON refuse \u0000 */
+        return hex(out, "\\\\x", c);
     if (c < 0x80)
         return hex(out, "\\u00", c);
     n = utf8_len(in);

@@ -8,7 +8,8 @@
 enum escape_form {
     ESCAPE_TEXT, /* inside "..." of a text line: printable ASCII stays, the rest is \n, \" or \xHH */
     ESCAPE_JSON, /* inside "..." of JSON (RFC 8259 7): valid UTF-8 above U+009F stays, control
-                    characters are \u00HH, a byte that is not UTF-8 is the four characters \xHH */
+                    characters are \u00HH; NUL and bytes that are not UTF-8 are the four characters
+                    \xHH */
 };
 
 #define ESCAPE_MAX 8 /* most bytes that one step writes */

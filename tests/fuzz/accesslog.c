@@ -38,10 +38,10 @@ static void run(struct slice format, bool json, struct slice v)
     struct slice none = SLICE_NULL;
     struct err err = {0};
 
-    if (al_compile(format, json, &prog, &err) < 0)
-        return;
     buf_init(&with, SIZE_MAX / 8);
     buf_init(&without, SIZE_MAX / 8);
+    if (al_compile(format, json, &prog, &err) < 0)
+        return;
     al_write(prog, value, &v, &with);
     al_write(prog, value, &none, &without);
     if (buf_len(&with) == 0 || slice_chr(buf_slice(&with), '\n') != (ptrdiff_t)buf_len(&with) - 1)

@@ -12,7 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 static void compare_with_jansson(const uint8_t *p, size_t n, json_t *v)
 {
     json_error_t je;
-    json_t *other = json_loadb((const char *)p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+    json_t *other;
+
+    if (n && memchr(p, 0, n))
+        return; /* jansson overlooks a NUL between tokens */
+    other = json_loadb((const char *)p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
 
     if ((v == NULL) != (other == NULL) || (v && !json_equal(v, other)))
         abort();

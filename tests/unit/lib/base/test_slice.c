@@ -138,6 +138,18 @@ START_TEST(escape)
 }
 END_TEST
 
+START_TEST(escape_nul)
+{
+    char got[ESCAPE_MAX + 1] = "";
+    size_t used;
+
+    ck_assert_uint_eq(escape_step(slice_of("\0", 1), ESCAPE_TEXT, got, &used), 4);
+    ck_assert_str_eq(got, "\\x00");
+    ck_assert_uint_eq(escape_step(slice_of("\0", 1), ESCAPE_JSON, got, &used), 5);
+    ck_assert_str_eq(got, "\\\\x00");
+}
+END_TEST
+
 TESTS(slice)
 {
     tcase_add_test(tc, compare);
@@ -147,4 +159,5 @@ TESTS(slice)
     tcase_add_test(tc, hexadecimal);
     tcase_add_test(tc, copy);
     tcase_add_loop_test(tc, escape, 0, (int)N_OF(escapes));
+    tcase_add_test(tc, escape_nul);
 }
