@@ -59,6 +59,7 @@ struct worker {
     unsigned n_listeners;
     struct down *downs;             /* list of downstream connections, for draining */
     uint32_t n_downs;
+    atomic_uint n_inbound;          /* inbound ones; read by the control thread while draining */
     bool draining;                  /* inbound only: answers carry Connection: close */
     uint64_t requests, connections; /* for the admin page and syscall gates */
 };
