@@ -55,7 +55,7 @@ struct kube_queue_stats {
 
 int kube_queue_new(struct loop *loop, const struct kube_queue_opts *opts, struct kube_queue **ret,
                    struct err *err);
-/* Running work must not call kube_queue_done afterwards. */
+/* Not inside `work`; running work must not call kube_queue_done afterwards. */
 void kube_queue_free(struct kube_queue *q);
 /* Run the key as soon as possible (this turn's end at the earliest). -1: out of memory. */
 int kube_queue_add(struct kube_queue *q, struct slice key);

@@ -6,6 +6,7 @@
  * SIGTERM kube_it hold NS LEASE ID         contends for a Lease; tells when it is held, until
  * SIGTERM */
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -126,8 +127,8 @@ static struct result get(enum kube_kind kind, const char *where, const char *nam
     return finish(kube_get(client, kube_resource(kind), where, name, keep, &r), &r);
 }
 
-static struct result delete (enum kube_kind kind, const char *where, const char *name,
-                             const char *uid)
+static struct result remove_object(enum kube_kind kind, const char *where, const char *name,
+                                   const char *uid)
 {
     struct result r = {0};
     return finish(kube_delete(client, kube_resource(kind), where, name, uid, NULL, keep, &r), &r);
@@ -238,10 +239,10 @@ static void check_changes(void)
     CHECK(r.status == 200, "force takes the field over", "%s", r.err.msg);
     json_decref(r.body);
     UNTIL(10, f.modified == 2);
-    r = delete (KUBE_CONFIG_MAP, ns, "one", "00000000-0000-0000-0000-000000000000");
+    r = remove_object(KUBE_CONFIG_MAP, ns, "one", "00000000-0000-0000-0000-000000000000");
     CHECK(r.err.code == ERR_CONFLICT, "delete of another uid is refused", "%s", r.err.msg);
     json_decref(r.body);
-    r = delete (KUBE_CONFIG_MAP, ns, "one", NULL);
+    r = remove_object(KUBE_CONFIG_MAP, ns, "one", NULL);
     json_decref(r.body);
     CHECK(UNTIL(10, f.deleted == 1) && kube_store_len(f.store) == 0, "DELETED arrives", "%zu left",
           kube_store_len(f.store));
@@ -298,7 +299,7 @@ static void check_many(void)
     CHECK(made && m.failed == 0, "1200 objects are created, 40 at a time", "%u done, %u failed: %s",
           m.done, m.failed, m.err.msg);
     CHECK(UNTIL(20, live.added == MANY), "a watch sees all of them", "%u", live.added);
-    long before = memory_kb("RssAnon:");
+    size_t before = mallinfo2().uordblks;
     follow_start(&streamed, (struct kube_watch_opts){.ns = ns, .labels = "it=yes"});
     CHECK(UNTIL(30, streamed.syncs) && kube_store_len(streamed.store) == MANY,
           "the initial state is streamed", "%zu objects, %" PRIu64 " lists",
@@ -306,7 +307,7 @@ static void check_many(void)
     CHECK(kube_watch_stats(streamed.watch).lists == 1 &&
               kube_watch_stats(streamed.watch).watches == 1,
           "by one WatchList request", "%s", kube_watch_stats(streamed.watch).last_err.msg);
-    long after = memory_kb("RssAnon:");
+    size_t store_bytes = mallinfo2().uordblks - before;
     follow_start(&paged, (struct kube_watch_opts){.ns = ns, .labels = "it=yes", .paged = true});
     CHECK(UNTIL(30, paged.syncs) && kube_store_len(paged.store) == MANY &&
               kube_watch_stats(paged.watch).lists == 3,
@@ -328,8 +329,10 @@ static void check_many(void)
                         !kube_store_len(paged.store) && !kube_store_len(meta.store)),
           "four watches see all of them go", "%zu %zu %zu %zu left", kube_store_len(live.store),
           kube_store_len(streamed.store), kube_store_len(paged.store), kube_store_len(meta.store));
-    printf("INFO kube: anonymous memory %ld kB, a second store of %d objects %ld kB, peak %ld kB\n",
-           before, MANY, after - before, memory_kb("VmHWM:"));
+    printf(
+        "INFO kube: a store of %d objects and its watch: %zu bytes each; anonymous memory %ld kB, "
+        "resident peak %ld kB\n",
+        MANY, store_bytes / MANY, memory_kb("RssAnon:"), memory_kb("VmHWM:"));
     follow_stop(&live);
     follow_stop(&streamed);
     follow_stop(&paged);
@@ -449,7 +452,9 @@ static void check_absent(void)
     static const struct kube_resource loops = {"it.tulle.dev", "v1", "loops", "Loop", true};
     struct follow f = {0};
     struct result r = {0};
-    delete (KUBE_CRD, NULL, "loops.it.tulle.dev", NULL);
+    r = remove_object(KUBE_CRD, NULL, "loops.it.tulle.dev", NULL); /* of an earlier run */
+    json_decref(r.body);
+    r = (struct result){0};
     follow_start(&f, (struct kube_watch_opts){.resource = &loops});
     CHECK(UNTIL(20, f.syncs) && kube_store_absent(f.store), "a kind without CRD is absent", "%s",
           kube_watch_stats(f.watch).state);
@@ -470,7 +475,7 @@ static void check_absent(void)
     json_decref(o);
     json_decref(r.body);
     CHECK(UNTIL(10, f.added == 1), "an object of it arrives", "%s", r.err.msg);
-    r = delete (KUBE_CRD, NULL, "loops.it.tulle.dev", NULL);
+    r = remove_object(KUBE_CRD, NULL, "loops.it.tulle.dev", NULL);
     json_decref(r.body);
     CHECK(UNTIL(60, kube_store_absent(f.store)) && kube_store_len(f.store) == 0,
           "without its CRD it is absent again", "%s", kube_watch_stats(f.watch).state);
@@ -595,7 +600,7 @@ static void run_all(void)
     check_absent();
     check_in_cluster();
     check_wrong_ca();
-    struct result r = delete (KUBE_NAMESPACE, NULL, ns, NULL);
+    struct result r = remove_object(KUBE_NAMESPACE, NULL, ns, NULL);
     json_decref(r.body);
     CHECK(r.status == 200 || r.status == 202, "the namespace is deleted", "%s", r.err.msg);
     CHECK(exchanges > MANY, "each exchange is counted", "%u", exchanges);
