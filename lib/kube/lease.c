@@ -126,7 +126,10 @@ static void lose(struct kube_lease *l)
     l->holding = false;
     l->renewed_ns = 0;
     loop_timer_clear(l->loop, &l->deadline);
-    LOG(WARN, "Lease was lost", "lease=%s/%s identity=%s", l->ns, l->name, l->identity);
+    if (l->stopping)
+        LOG(INFO, "Lease was given up", "lease=%s/%s identity=%s", l->ns, l->name, l->identity);
+    else
+        LOG(WARN, "Lease was lost", "lease=%s/%s identity=%s", l->ns, l->name, l->identity);
     l->opts.lost(l->opts.user);
 }
 
