@@ -743,7 +743,7 @@ static enum err_code path_settle(struct stream *s)
     if (target_split(s->req.path, &path, &query) != ERR_OK)
         return ERR_INVALID;
     const struct prog_settings *set = s->worker->know.settings;
-    size_t cap = s->req.path.len + 8;
+    size_t cap = path.len * 3 + query.len + 2; /* bytes beyond ASCII become triplets */
     char *out = arena_alloc(&s->arena, cap);
     if (!out)
         return ERR_NOMEM;
