@@ -49,7 +49,8 @@ struct compiled {
     struct origin *origins; /* distinct, ordered */
     struct compile_problem *problems;
     uint64_t *deps; /* tokens, distinct, ordered */
-    uint32_t n_origins, n_problems, n_deps;
+    struct slice *endpoint_keys; /* of a SERVICE: ENDPOINTS that it needs, distinct, ordered */
+    uint32_t n_origins, n_problems, n_deps, n_endpoint_keys;
 };
 
 /* Compile one resource; everything in *ret lives in `a`. ERR_INVALID: the key cannot be one of that
@@ -59,14 +60,8 @@ enum err_code compile_resource(const struct compile_input *in, const struct comp
                                enum prog_kind kind, struct slice key, struct arena *a,
                                struct compiled *ret);
 
-/* Keys of ENDPOINTS that an encoded or decoded service names, and keys of services that a proxy
- * should have ready with it are the caller's to read from the value: compile_value gives it decoded,
- * with one reference, instead of bytes (for `tulle proxy-config`, explain, tests). */
+/* The value again, decoded, with one reference (for `tulle proxy-config`, explain, tests). */
 int compile_value(const struct compiled *c, struct slice key, struct prog **ret, struct err *err);
-/* Distinct ENDPOINTS keys of a service payload; in the arena. */
-enum err_code compile_endpoint_keys(const struct compiled *c, struct arena *a, struct slice **ret,
-                                    uint32_t *ret_n);
-
 /* Warm set: keys of the services of a namespace, "name.ns.svc.domain:port", ordered. */
 enum err_code compile_service_keys(const struct compile_input *in, struct slice ns, struct arena *a,
                                    struct slice **ret, uint32_t *ret_n);

@@ -91,6 +91,8 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)
 #define INDEX_TOKEN_AP(ns) index_token("ap", ns, SLICE_NULL)
 
+#define INDEX_TOKEN_PODS(ns) index_token("pods", ns, SLICE_NULL) /* any in the namespace */
+
 /* --- the picture ------------------------------------------------------------------------------------- */
 /* Shared text: equal texts are one object, so pointers compare. */
 struct istr {
@@ -174,6 +176,7 @@ struct ix_object {
     };
     struct slice *hosts; /* of VS, DR, SE: fully qualified, same order as in the object */
     uint32_t n_hosts;
+    bool invalid; /* an error was found: VS, DR and SE are then found by name only, by no host */
 };
 struct ix_objects { /* oldest first, then by namespace and name */
     struct ix_object **p;
@@ -221,6 +224,14 @@ void index_each_pod(const struct index *x, index_pod_fn *fn, void *user);
 void index_each_node(const struct index *x, index_node_fn *fn, void *user);
 /* The label of a namespace, null when absent or unknown. */
 struct slice index_namespace_label(const struct index *x, struct slice ns, struct slice key);
+
+/* A ServiceEntry whose endpoints the operator knows: STATIC, or with endpoints, or with a workload
+ * selector. Of the others (DNS, NONE) the client has resolved the address itself. */
+bool index_se_is_static(const struct se *se);
+/* Every destination of the VirtualService is a Service or ServiceEntry of the index. */
+bool index_vs_resolves(const struct index *x, const struct ix_object *vs);
+/* Some Service or ServiceEntry has this host, or a ServiceEntry's wildcard takes it in. */
+bool index_host_known(const struct index *x, struct slice host);
 
 /* Short names stand in the namespace of the object that holds them: "web" is
  * "web.<ns>.svc.<cluster domain>"; names with a dot and wildcards are complete. */

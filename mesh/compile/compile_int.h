@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What compile's own files share: one compilation under way. Want of memory is sticky (`nomem`) and
+ * checked once at the end; helpers then give null slices and NULL arrays of length 0. */
+#pragma once
+
+#include <stdlib.h>
+
+#include "lib/data/host.h"
+#include "mesh/compile/compile.h"
+
+struct cc {
+    const struct compile_input *in;
+    const struct index *x;
+    const struct mesh_cr *mesh;
+    const struct compile_client *client;
+    struct arena *a;
+    enum prog_state state;
+    bool nomem;
+    struct origin *origins;
+    struct compile_problem *problems;
+    uint64_t *deps;
+    uint32_t n_origins, n_problems, n_deps, cap_origins, cap_problems, cap_deps;
+};
+
+struct slice cc_printf(struct cc *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct slice cc_copy(struct cc *c, struct slice s); /* empty gives the null slice */
+void *cc_array(struct cc *c, size_t n, size_t size);
+#define CC_ARRAY(c, T, n) ((T *)cc_array((c), (n), sizeof(T)))
+/* Append one zeroed element to an array in the arena; NULL without memory. */
+void *cc_grow(struct cc *c, void *p_array, uint32_t *n, uint32_t *cap, size_t size);
+/* A list of at most n strings to be filled: ->n counts them. */
+struct prog_strings cc_strings(struct cc *c, size_t n);
+struct prog_strings cc_copy_strings(struct cc *c, const struct api_strings *from);
+void cc_dep(struct cc *c, uint64_t token);
+void cc_origin(struct cc *c, enum index_kind kind, const struct obj_meta *m);
+void cc_problem(struct cc *c, enum finding_kind finding, enum index_kind kind,
+                const struct obj_meta *m, struct slice path, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+/* "*.b.c", "*.c", "*" of "a.b.c", the most specific first, after the host itself. Start with
+ * *pattern null; false at the end. */
+bool cc_next_pattern(struct cc *c, struct slice host, struct slice *pattern);
+uint32_t cc_ms(int64_t ns);               /* rounded up; 0 stays 0 */
+uint32_t cc_permyriad(double percent);
+struct slice cc_identity(struct cc *c, struct slice ns, struct slice sa);
+
+/* --- hosts (target.c) --- */
+enum target_kind { TARGET_NONE, TARGET_SERVICE, TARGET_SE, TARGET_HOST, TARGET_POD };
+struct target {
+    enum target_kind kind;
+    struct slice host; /* fully qualified, as the client means it */
+    struct slice ns;   /* of the object */
+    const struct ix_service *svc;
+    const struct ix_object *se;
+    const struct ix_pod *pod;
+    const struct ix_object *vs; /* the VirtualService that holds for it here, NULL: none */
+};
+struct target_port {
+    uint16_t port;
+    struct slice name;
+    enum prog_protocol protocol;
+};
+/* What a fully qualified host is to this client: a Service or ServiceEntry. */
+struct target target_of_host(struct cc *c, struct slice host);
+/* What an authority's host, possibly short, is to this client. */
+struct target target_of_authority(struct cc *c, struct slice host);
+struct target target_of_ip(struct cc *c, const struct ipaddr *ip);
+/* The port of that number; 0: the only port there is. False when there is none. */
+bool target_port_find(const struct target *t, uint32_t port, struct target_port *ret);
+/* The VirtualService in force for the host in this client's sidecar; NULL: none. */
+const struct ix_object *target_vs(struct cc *c, struct slice host);
+
+/* --- clusters (cluster.c) --- */
+struct builder { /* of one service */
+    struct prog_service *s;
+    const struct target *target;
+    uint32_t cap_clusters;
+    uint16_t port;
+};
+/* Index of the cluster for host, port (0: as found) and subset; made once. `vs` and `path` name who
+ * asked, for problems; vs may be NULL. */
+uint32_t cluster_for(struct cc *c, struct builder *b, struct slice host, uint32_t port,
+                     struct slice subset, const struct ix_object *vs, struct slice path);
+/* The cluster of a pod that was dialled by its address. */
+uint32_t cluster_for_pod(struct cc *c, struct builder *b, const struct target_port *port,
+                         const struct ix_service *svc, const struct ipaddr *ip);
+uint64_t selector_hash(const struct api_map *labels); /* 0 for no labels */
+
+/* --- routes (route.c) --- */
+void routes_default(struct cc *c, struct builder *b, uint32_t cluster, bool http, bool tcp);
+void routes_of_vs(struct cc *c, struct builder *b, const struct ix_object *vs,
+                  enum prog_protocol protocol, bool fallback);
+
+/* --- one per kind --- */
+struct prog *compile_settings(struct cc *c);
+struct prog *compile_names(struct cc *c);
+struct prog *compile_inbound(struct cc *c);
+struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc);
+struct prog *compile_endpoints(struct cc *c, struct slice key, enum err_code *rc);
+struct prog *compile_workload(struct cc *c, struct slice key, enum err_code *rc);
+void fill_workload(struct cc *c, const struct ix_pod *p, struct prog_workload *ret);
+/* A resource value in the arena of the compilation: never unref'd, gone with the arena. */
+void *cc_prog(struct cc *c, enum prog_kind kind, size_t size);

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ENDPOINTS and WORKLOAD: who stands behind an address. */
+#include "mesh/compile/compile_int.h"
+
+#define MAX_SELECTORS 64u
+#define NO_INDEX UINT16_MAX
+
+struct eb { /* endpoints under way */
+    struct cc *c;
+    struct prog_endpoints *e;
+    struct api_map *labels[MAX_SELECTORS]; /* of the selectors, by hash */
+    struct { /* identities and localities by what they were made of: shared texts compare as pointers */
+        const void *a, *b;
+        uint16_t index;
+    } last_identity, last_locality;
+    uint32_t cap_identities, cap_localities;
+};
+
+static uint16_t text_index(struct eb *b, struct prog_strings *l, uint32_t *cap, struct slice s)
+{
+    struct slice *p;
+
+    if (!s.len)
+        return NO_INDEX;
+    for (uint32_t i = l->n; i-- > 0;)
+        if (slice_eq(l->p[i], s))
+            return (uint16_t)i;
+    if (l->n >= NO_INDEX - 1)
+        return NO_INDEX;
+    p = cc_grow(b->c, &l->p, &l->n, cap, sizeof *l->p);
+    if (!p)
+        return NO_INDEX;
+    *p = s;
+    return (uint16_t)(l->n - 1);
+}
+
+static uint16_t identity_index(struct eb *b, const struct istr *ns, const struct istr *sa)
+{
+    if (!sa)
+        return NO_INDEX;
+    if (b->last_identity.a != ns || b->last_identity.b != sa) {
+        b->last_identity.a = ns;
+        b->last_identity.b = sa;
+        b->last_identity.index = text_index(b, &b->e->identities, &b->cap_identities,
+                                            cc_identity(b->c, istr_slice(ns), istr_slice(sa)));
+    }
+    return b->last_identity.index;
+}
+
+static uint16_t locality_index(struct eb *b, const struct ix_pod *pod)
+{
+    if (!pod->node)
+        return NO_INDEX;
+    if (b->last_locality.a != pod->node) {
+        b->last_locality.a = pod->node;
+        b->last_locality.index = text_index(b, &b->e->localities, &b->cap_localities,
+                                            index_pod_locality(b->c->x, pod, b->c->a));
+    }
+    return b->last_locality.index;
+}
+
+/* --- subsets ------------------------------------------------------------------------------------------ */
+struct selector {
+    uint64_t hash;
+    const struct api_map *labels;
+};
+
+static int cmp_selector(const void *a, const void *b)
+{
+    const struct selector *x = a, *y = b;
+
+    return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+/* All selectors that any DestinationRule has for the host: clients see different rules. */
+static void collect_selectors(struct eb *b, struct slice host)
+{
+    struct cc *c = b->c;
+    struct slice pattern = SLICE_NULL;
+    struct selector *v = NULL, *one;
+    uint32_t n = 0, cap = 0, kept = 0;
+
+    while (cc_next_pattern(c, host, &pattern)) {
+        const struct ix_objects *l = index_dr_of(c->x, pattern);
+
+        cc_dep(c, index_token("selectors", pattern, SLICE_NULL));
+        for (uint32_t i = 0; l && i < l->n; i++)
+            for (uint32_t k = 0; k < l->p[i]->dr->n_subsets; k++) {
+                const struct api_map *labels = &l->p[i]->dr->subsets[k].labels;
+
+                one = labels->n ? cc_grow(c, &v, &n, &cap, sizeof *v) : NULL;
+                if (one)
+                    *one = (struct selector){selector_hash(labels), labels};
+            }
+    }
+    if (!n)
+        return;
+    qsort(v, n, sizeof *v, cmp_selector);
+    b->e->selectors = CC_ARRAY(c, uint64_t, MIN(n, MAX_SELECTORS));
+    for (uint32_t i = 0; b->e->selectors && i < n && kept < MAX_SELECTORS; i++) {
+        if (kept && b->e->selectors[kept - 1] == v[i].hash)
+            continue;
+        b->e->selectors[kept] = v[i].hash;
+        b->labels[kept++] = (struct api_map *)(uintptr_t)v[i].labels;
+    }
+    b->e->n_selectors = kept;
+}
+
+static uint64_t subsets_of_pod(const struct eb *b, const struct ix_pod *pod)
+{
+    uint64_t bits = 0;
+
+    for (uint32_t i = 0; i < b->e->n_selectors; i++)
+        if (ilabels_cover(pod->labels, b->labels[i]))
+            bits |= UINT64_C(1) << i;
+    return bits;
+}
+
+static uint64_t subsets_of_labels(const struct eb *b, const struct api_map *labels)
+{
+    uint64_t bits = 0;
+
+    for (uint32_t i = 0; i < b->e->n_selectors; i++)
+        if (api_map_covers(labels, b->labels[i]))
+            bits |= UINT64_C(1) << i;
+    return bits;
+}
+
+/* --- filling ------------------------------------------------------------------------------------------ */
+static void describe_pod(struct eb *b, const struct ix_pod *pod, struct prog_endpoint *to)
+{
+    to->identity = to->locality = NO_INDEX;
+    if (!pod || !pod->known)
+        return;
+    to->identity = identity_index(b, pod->ns, pod->service_account);
+    to->locality = locality_index(b, pod);
+    to->subsets = subsets_of_pod(b, pod);
+    /* A workload that refuses mTLS on the port is called in plaintext, as Istio does. */
+    to->mtls = pod->mtls && compile_mtls_mode(b->c->x, pod, to->port, NULL) != PA_DISABLE;
+}
+
+static void set_address(struct prog_endpoint *to, const struct ipaddr *ip, uint16_t port)
+{
+    memcpy(to->address, ip->b, ip->len);
+    to->address_len = ip->len;
+    to->port = port;
+    to->weight = 1;
+}
+
+static int cmp_endpoint(const void *a, const void *b)
+{
+    const struct prog_endpoint *x = a, *y = b;
+    int d = (int)x->address_len - (int)y->address_len;
+
+    if (!d)
+        d = memcmp(x->address, y->address, x->address_len);
+    return d ? d : (int)x->port - (int)y->port;
+}
+
+/* Numbers in the order in which the sorted endpoints use them, so that the order in which objects were
+ * met does not show. */
+static void renumber(struct cc *c, struct prog_strings *l, struct prog_endpoint *p, uint32_t n,
+                     size_t member)
+{
+    struct prog_strings sorted = cc_strings(c, l->n);
+    uint16_t *map = CC_ARRAY(c, uint16_t, l->n);
+
+    if (!l->n || !map || !sorted.p)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t *at = (uint16_t *)(void *)((char *)&p[i] + member);
+
+        if (*at == NO_INDEX)
+            continue;
+        if (!map[*at]) {
+            sorted.p[sorted.n++] = l->p[*at];
+            map[*at] = (uint16_t)sorted.n; /* plus one */
+        }
+        *at = (uint16_t)(map[*at] - 1);
+    }
+    *l = sorted;
+}
+
+static struct prog *finish(struct eb *b)
+{
+    struct prog_endpoints *e = b->e;
+    uint32_t n = 0;
+
+    if (e->n)
+        qsort(e->p, e->n, sizeof *e->p, cmp_endpoint);
+    for (uint32_t i = 0; i < e->n; i++)
+        if (i == 0 || cmp_endpoint(&e->p[i], &e->p[n - 1]) != 0)
+            e->p[n++] = e->p[i];
+    e->n = n;
+    renumber(b->c, &e->identities, e->p, n, offsetof(struct prog_endpoint, identity));
+    renumber(b->c, &e->localities, e->p, n, offsetof(struct prog_endpoint, locality));
+    return &e->prog;
+}
+
+static void deps_of_policy(struct cc *c, struct slice ns)
+{
+    cc_dep(c, INDEX_TOKEN_MESH);
+    cc_dep(c, INDEX_TOKEN_NODES);
+    cc_dep(c, INDEX_TOKEN_PA(ns));
+    cc_dep(c, INDEX_TOKEN_PA(c->mesh->root_namespace));
+}
+
+static bool usable(const struct ix_endpoint *e)
+{
+    return e->ready || (e->serving && e->terminating);
+}
+
+/* --- "EndpointSlice/<ns>/<name>/<port name>" ---------------------------------------------------------- */
+static struct prog *of_slice(struct cc *c, struct slice ns, struct slice name, struct slice port_name)
+{
+    const struct ix_slice *s = index_slice(c->x, ns, name);
+    struct eb b = {.c = c};
+    uint16_t port = 0;
+
+    cc_dep(c, INDEX_TOKEN_SLICE(ns, name));
+    for (uint32_t i = 0; s && i < s->n_ports && !port; i++)
+        if (s->ports[i].tcp && slice_eq(istr_slice(s->ports[i].name), port_name))
+            port = s->ports[i].port;
+    if (!port)
+        return NULL;
+    deps_of_policy(c, ns);
+    b.e = cc_prog(c, PROG_ENDPOINTS, sizeof *b.e);
+    if (!b.e)
+        return NULL;
+    if (s->service)
+        collect_selectors(&b, cc_printf(c, "%s.%s.svc.%.*s", s->service->name->p, s->ns->p,
+                                        SL_FMT(c->mesh->cluster_domain)));
+    b.e->p = CC_ARRAY(c, struct prog_endpoint, s->n_endpoints);
+    for (uint32_t i = 0; b.e->p && i < s->n_endpoints; i++) {
+        struct prog_endpoint *to = &b.e->p[b.e->n];
+
+        if (!usable(&s->endpoints[i]))
+            continue;
+        set_address(to, &s->endpoints[i].ip, port);
+        describe_pod(&b, s->endpoints[i].pod, to);
+        to->draining = !s->endpoints[i].ready;
+        b.e->n++;
+    }
+    return finish(&b);
+}
+
+/* --- "ServiceEntry/<ns>/<name>/<port>" ---------------------------------------------------------------- */
+struct se_pods {
+    struct eb *b;
+    const struct ix_object *se;
+    uint16_t port;
+    uint32_t cap;
+};
+
+static bool add_se_pod(void *user, const struct ix_pod *pod)
+{
+    struct se_pods *s = user;
+    struct prog_endpoint *to;
+
+    if (!slice_eq(istr_slice(pod->ns), s->se->meta->ns) || !pod->ip[0].len || pod->gone ||
+        !ilabels_cover(pod->labels, &s->se->se->workload_selector.labels))
+        return true;
+    to = cc_grow(s->b->c, &s->b->e->p, &s->b->e->n, &s->cap, sizeof *to);
+    if (!to)
+        return false;
+    set_address(to, &pod->ip[0], s->port);
+    describe_pod(s->b, pod, to);
+    return true;
+}
+
+static void add_se_endpoint(struct eb *b, const struct ix_object *o, const struct se_endpoint *e,
+                            const struct api_port *port, struct se_pods *s)
+{
+    struct prog_endpoint *to;
+    struct slice tls = api_map_get(&e->labels, SL("security.istio.io/tlsMode"));
+    struct ipaddr ip;
+
+    if (!ip_parse(e->address, &ip))
+        return; /* a name: the cluster asks to resolve it */
+    to = cc_grow(b->c, &b->e->p, &b->e->n, &s->cap, sizeof *to);
+    if (!to)
+        return;
+    set_address(to, &ip, (uint16_t)se_endpoint_port(e, port));
+    to->weight = e->weight.set && e->weight.v ? e->weight.v : 1;
+    to->identity = e->service_account.len
+                       ? text_index(b, &b->e->identities, &b->cap_identities,
+                                    cc_identity(b->c, o->meta->ns, e->service_account))
+                       : NO_INDEX;
+    to->locality =
+        text_index(b, &b->e->localities, &b->cap_localities, cc_copy(b->c, e->locality));
+    to->subsets = subsets_of_labels(b, &e->labels);
+    to->mtls = slice_eq(tls, SL("istio"));
+}
+
+static struct prog *of_se(struct cc *c, struct slice ns, struct slice name, struct slice port_text)
+{
+    const struct ix_object *o = index_object(c->x, INDEX_SE, ns, name);
+    const struct api_port *port = NULL;
+    struct eb b = {.c = c};
+    struct se_pods s = {&b, o, 0, 0};
+    uint64_t number;
+
+    cc_dep(c, index_token("se-object", ns, name));
+    if (!o || o->invalid || !slice_u64(port_text, 65535, &number))
+        return NULL;
+    for (uint32_t i = 0; i < o->se->ports.n && !port; i++)
+        if (o->se->ports.p[i].number == number)
+            port = &o->se->ports.p[i];
+    if (!port)
+        return NULL;
+    deps_of_policy(c, ns);
+    cc_origin(c, INDEX_SE, o->meta);
+    b.e = cc_prog(c, PROG_ENDPOINTS, sizeof *b.e);
+    if (!b.e)
+        return NULL;
+    for (uint32_t i = 0; i < o->n_hosts; i++)
+        if (i == 0) /* subsets of further hosts of one entry are those of the first */
+            collect_selectors(&b, o->hosts[i]);
+    for (uint32_t i = 0; i < o->se->n_endpoints; i++)
+        add_se_endpoint(&b, o, &o->se->endpoints[i], port, &s);
+    if (o->se->workload_selector.set) {
+        cc_dep(c, INDEX_TOKEN_PODS(ns));
+        s.port = (uint16_t)(port->target_port ? port->target_port : port->number);
+        index_each_pod(c->x, add_se_pod, &s);
+    }
+    return finish(&b);
+}
+
+/* --- "Pod/<address>/<port>" --------------------------------------------------------------------------- */
+static struct prog *of_pod(struct cc *c, struct slice address, struct slice port_text)
+{
+    const struct ix_pod *pod;
+    struct eb b = {.c = c};
+    struct ipaddr ip;
+    uint64_t port;
+
+    if (!ip_parse(address, &ip) || !slice_u64(port_text, 65535, &port) || !port)
+        return NULL;
+    cc_dep(c, INDEX_TOKEN_IP(&ip));
+    pod = index_pod_by_ip(c->x, &ip);
+    if (!pod)
+        return NULL;
+    deps_of_policy(c, istr_slice(pod->ns));
+    cc_dep(c, INDEX_TOKEN_POD(istr_slice(pod->ns), istr_slice(pod->name)));
+    b.e = cc_prog(c, PROG_ENDPOINTS, sizeof *b.e);
+    b.e = b.e && (b.e->p = CC_ARRAY(c, struct prog_endpoint, 1)) ? b.e : NULL;
+    if (!b.e)
+        return NULL;
+    set_address(&b.e->p[0], &ip, (uint16_t)port);
+    describe_pod(&b, pod, &b.e->p[0]);
+    b.e->n = 1;
+    return &b.e->prog;
+}
+
+struct prog *compile_endpoints(struct cc *c, struct slice key, enum err_code *rc)
+{
+    struct slice part[4] = {{0}};
+    size_t n = 0;
+
+    while (n < 4 && slice_next(&key, '/', &part[n]))
+        n++;
+    if (n == 4 && !key.p && slice_eq(part[0], SL("EndpointSlice")))
+        return of_slice(c, part[1], part[2], part[3]);
+    if (n == 4 && !key.p && slice_eq(part[0], SL("ServiceEntry")))
+        return of_se(c, part[1], part[2], part[3]);
+    if (n == 3 && slice_eq(part[0], SL("Pod")))
+        return of_pod(c, part[1], part[2]);
+    *rc = ERR_INVALID;
+    return NULL;
+}
+
+/* --- WORKLOAD ----------------------------------------------------------------------------------------- */
+static struct slice first_label(const struct ix_pod *p, const char *const *keys, struct slice none)
+{
+    for (; *keys; keys++) {
+        struct slice v = ilabels_get(p->labels, slice_str(*keys));
+
+        if (v.len)
+            return v;
+    }
+    return none;
+}
+
+void fill_workload(struct cc *c, const struct ix_pod *p, struct prog_workload *ret)
+{
+    static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name",
+                                        "app", NULL};
+    static const char *const revisions[] = {"service.istio.io/canonical-revision",
+                                            "app.kubernetes.io/version", "version", NULL};
+    struct slice workload = ilabels_get(p->labels, SL("service.istio.io/workload-name"));
+
+    if (!workload.len)
+        workload = p->workload ? istr_slice(p->workload) : istr_slice(p->name);
+    ret->name = cc_copy(c, workload);
+    ret->namespace_ = cc_copy(c, istr_slice(p->ns));
+    ret->service_account = cc_copy(c, istr_slice(p->service_account));
+    ret->app = cc_copy(c, ilabels_get(p->labels, SL("app")));
+    ret->version = cc_copy(c, ilabels_get(p->labels, SL("version")));
+    ret->canonical_name = cc_copy(c, first_label(p, names, workload));
+    ret->canonical_revision = cc_copy(c, first_label(p, revisions, SL("latest")));
+    ret->cluster = cc_copy(c, c->in->cluster_name.len ? c->in->cluster_name : SL("Kubernetes"));
+    ret->principal = cc_identity(c, istr_slice(p->ns), istr_slice(p->service_account));
+}
+
+struct prog *compile_workload(struct cc *c, struct slice key, enum err_code *rc)
+{
+    struct prog_workload *w;
+    const struct ix_pod *p;
+    struct ipaddr ip;
+
+    if (!ip_parse(key, &ip)) {
+        *rc = ERR_INVALID;
+        return NULL;
+    }
+    cc_dep(c, INDEX_TOKEN_IP(&ip));
+    cc_dep(c, INDEX_TOKEN_MESH);
+    p = index_pod_by_ip(c->x, &ip);
+    if (!p)
+        return NULL;
+    cc_dep(c, INDEX_TOKEN_POD(istr_slice(p->ns), istr_slice(p->name)));
+    w = cc_prog(c, PROG_WORKLOAD, sizeof *w);
+    if (w)
+        fill_workload(c, p, w);
+    return w ? &w->prog : NULL;
+}

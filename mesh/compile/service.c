@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SERVICE: what a client finds behind "authority:port" or "address:port". */
+#include "mesh/compile/compile_int.h"
+
+/* A key in normal form: lower case, without trailing dot; *ret_ip.len 0 unless it is an address. */
+static bool key_split(struct cc *c, struct slice key, struct slice *ret_host, struct ipaddr *ret_ip,
+                      uint16_t *ret_port)
+{
+    char name[HOST_MAX + 4];
+    struct slice host;
+
+    ret_ip->len = 0;
+    if (authority_split(key, &host, ret_port) != ERR_OK || *ret_port == 0)
+        return false;
+    if (ip_parse(host, ret_ip)) {
+        *ret_host = SLICE_NULL;
+        return true;
+    }
+    if (host_normalise(host, name, sizeof name, &host) != ERR_OK)
+        return false;
+    *ret_host = cc_copy(c, host);
+    return true;
+}
+
+/* Headless ones first, then by name. */
+static int service_order(const struct ix_service *a, const struct ix_service *b)
+{
+    if (a->headless != b->headless)
+        return a->headless ? -1 : 1;
+    return slice_cmp(istr_slice(a->name), istr_slice(b->name));
+}
+
+/* The headless service through which a pod's address became known: its rules hold for the call. Of any
+ * service on that port the protocol is taken. */
+static const struct ix_service *service_of_pod(struct cc *c, const struct ix_pod *pod, uint16_t port,
+                                               struct target_port *ret)
+{
+    const struct ix_service *best = NULL;
+
+    for (uint16_t i = 0; i < pod->n_slices; i++) {
+        const struct ix_slice *e = pod->slices[i];
+
+        cc_dep(c, INDEX_TOKEN_SLICE(istr_slice(e->ns), istr_slice(e->name)));
+        if (!e->service || !e->service->known)
+            continue;
+        cc_dep(c, INDEX_TOKEN_SERVICE(istr_slice(e->ns), istr_slice(e->service->name)));
+        for (uint32_t k = 0; k < e->n_ports; k++)
+            for (uint32_t n = 0; n < e->service->n_ports && e->ports[k].port == port; n++) {
+                const struct ix_port *p = &e->service->ports[n];
+
+                if (p->name != e->ports[k].name || !p->tcp ||
+                    (best && service_order(best, e->service) <= 0))
+                    continue;
+                best = e->service;
+                ret->protocol = compile_protocol(istr_slice(p->app_protocol), istr_slice(p->name),
+                                                 p->port);
+            }
+    }
+    return best && best->headless ? best : NULL;
+}
+
+static void of_pod(struct cc *c, struct builder *b, const struct ipaddr *ip)
+{
+    struct target_port p = {.port = b->port};
+    const struct ix_service *svc;
+    uint32_t cluster;
+    char text[IP_TEXT];
+
+    p.protocol = compile_protocol(SLICE_NULL, SLICE_NULL, b->port);
+    svc = service_of_pod(c, b->target->pod, b->port, &p);
+    cc_dep(c, INDEX_TOKEN_POD(istr_slice(b->target->pod->ns), istr_slice(b->target->pod->name)));
+    b->s->protocol = p.protocol;
+    b->s->name = svc ? cc_copy(c, istr_slice(svc->name)) : SLICE_NULL;
+    b->s->host = svc ? cc_printf(c, "%s.%s.svc.%.*s", svc->name->p, svc->ns->p,
+                                 SL_FMT(c->mesh->cluster_domain))
+                     : cc_printf(c, "%s", ip_format(ip, text));
+    cluster = cluster_for_pod(c, b, &p, svc, ip);
+    routes_default(c, b, cluster, prog_is_http(p.protocol) || p.protocol == PROG_AUTO,
+                   !prog_is_http(p.protocol));
+}
+
+static void of_host(struct cc *c, struct builder *b, const struct target_port *p)
+{
+    const struct target *t = b->target;
+    bool http = prog_is_http(p->protocol) || p->protocol == PROG_AUTO;
+
+    b->s->protocol = p->protocol;
+    b->s->host = cc_copy(c, t->host);
+    b->s->name = cc_copy(c, t->kind == TARGET_SERVICE ? istr_slice(t->svc->name) : t->host);
+    if (t->se)
+        cc_origin(c, INDEX_SE, t->se->meta);
+    if (t->vs)
+        routes_of_vs(c, b, t->vs, p->protocol, t->kind != TARGET_HOST);
+    else
+        routes_default(c, b,
+                       cluster_for(c, b, t->host, b->port, SLICE_NULL, NULL, SLICE_NULL), http,
+                       !prog_is_http(p->protocol));
+}
+
+struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
+{
+    struct prog_service *s;
+    struct target_port p = {0};
+    struct target t;
+    struct slice host;
+    struct ipaddr ip;
+    struct builder b = {.target = &t};
+
+    if (!key_split(c, key, &host, &ip, &b.port)) {
+        *rc = ERR_INVALID;
+        return NULL;
+    }
+    cc_dep(c, INDEX_TOKEN_MESH);
+    t = ip.len ? target_of_ip(c, &ip) : target_of_authority(c, host);
+    if (t.kind == TARGET_NONE ||
+        (t.kind != TARGET_POD && !target_port_find(&t, b.port, &p)))
+        return NULL;
+    s = b.s = cc_prog(c, PROG_SERVICE, sizeof *s);
+    if (!s)
+        return NULL;
+    s->port = b.port;
+    s->namespace_ = cc_copy(c, t.ns);
+    if (t.kind == TARGET_POD)
+        of_pod(c, &b, &ip);
+    else
+        of_host(c, &b, &p);
+    return &s->prog;
+}

@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policies: whole objects of mesh/api, each in an arena of its own, found by name, host or namespace. */
+#include "mesh/index/index_int.h"
+
+#include <stdlib.h>
+
+#define OBJECT_CAP ((size_t)8 << 20)
+
+void object_unref(struct ix_object *o)
+{
+    if (!o || --o->refs)
+        return;
+    arena_fini(&o->arena);
+    mem_free(o);
+}
+
+/* --- ordered lists ------------------------------------------------------------------------------------ */
+/* Oldest first, as Istio settles conflicts; equal ages by namespace and name. */
+static int object_cmp(const struct ix_object *a, const struct ix_object *b)
+{
+    int c = (a->meta->created_s > b->meta->created_s) - (a->meta->created_s < b->meta->created_s);
+
+    if (!c)
+        c = slice_cmp(a->meta->ns, b->meta->ns);
+    return c ? c : slice_cmp(a->meta->name, b->meta->name);
+}
+
+static int list_reserve(struct ix_objects *l)
+{
+    struct ix_object **grown;
+    uint32_t cap = l->cap ? l->cap * 2 : 1;
+
+    if (l->n < l->cap)
+        return 0;
+    grown = mem_realloc(l->p, cap * sizeof *grown);
+    if (!grown)
+        return -1;
+    l->p = grown;
+    l->cap = cap;
+    return 0;
+}
+
+static void list_add(struct ix_objects *l, struct ix_object *o)
+{
+    uint32_t i = l->n++;
+
+    for (; i > 0 && object_cmp(l->p[i - 1], o) > 0; i--)
+        l->p[i] = l->p[i - 1];
+    l->p[i] = o;
+}
+
+static void list_del(struct ix_objects *l, const struct ix_object *o)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->p[i] == o) {
+            memmove(&l->p[i], &l->p[i + 1], (--l->n - i) * sizeof *l->p);
+            return;
+        }
+}
+
+/* --- by host ------------------------------------------------------------------------------------------ */
+static int by_host_of(enum index_kind kind)
+{
+    return kind == INDEX_VS ? BY_VS : kind == INDEX_DR ? BY_DR : kind == INDEX_SE ? BY_SE : -1;
+}
+
+static uint64_t host_token(enum index_kind kind, struct slice host)
+{
+    return index_token(kind == INDEX_VS ? "vs" : kind == INDEX_DR ? "dr" : "se", host, SLICE_NULL);
+}
+
+static struct ix_objects *host_list(struct index *x, enum by_host by, struct slice host)
+{
+    struct ix_objects *l = map_get(&x->by_host[by], host);
+
+    if (l)
+        return l;
+    l = mem_zalloc(sizeof *l);
+    if (l && map_put(&x->by_host[by], host, l, NULL) < 0) {
+        mem_free(l);
+        return NULL;
+    }
+    return l;
+}
+
+static void host_list_settle(struct index *x, enum by_host by, struct slice host)
+{
+    struct ix_objects *l = map_get(&x->by_host[by], host);
+
+    if (!l || l->n)
+        return;
+    map_remove(&x->by_host[by], host);
+    mem_free(l->p);
+    mem_free(l);
+}
+
+static bool host_seen(const struct ix_object *o, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++)
+        if (slice_eq(o->hosts[k], o->hosts[i]))
+            return true;
+    return false;
+}
+
+static struct api_strings hosts_of(const struct ix_object *o)
+{
+    switch (o->kind) {
+    case INDEX_VS:
+        return o->vs->hosts;
+    case INDEX_SE:
+        return o->se->hosts;
+    case INDEX_DR:
+        return (struct api_strings){(struct slice *)(uintptr_t)&o->dr->host, 1};
+    default:
+        return (struct api_strings){0};
+    }
+}
+
+static int resolve_hosts(const struct index *x, struct ix_object *o)
+{
+    struct api_strings hosts = hosts_of(o);
+
+    if (!hosts.n)
+        return 0;
+    o->hosts = ARENA_ARRAY(&o->arena, struct slice, hosts.n);
+    if (!o->hosts)
+        return -1;
+    for (uint32_t i = 0; i < hosts.n; i++) {
+        o->hosts[i] = index_fqdn(x, hosts.p[i], o->meta->ns, &o->arena);
+        if (!o->hosts[i].p)
+            return -1;
+    }
+    o->n_hosts = hosts.n;
+    return 0;
+}
+
+/* --- in and out --------------------------------------------------------------------------------------- */
+static void note_object(const struct index *x, struct index_changes *c, const struct ix_object *o)
+{
+    for (uint32_t i = 0; i < o->n_hosts; i++)
+        note(c, host_token(o->kind, o->hosts[i]));
+    switch (o->kind) {
+    case INDEX_VS:
+        note(c, INDEX_TOKEN_NAMES);
+        note(c, INDEX_TOKEN_FILTER);
+        break;
+    case INDEX_SE:
+        note(c, INDEX_TOKEN_NAMES);
+        note(c, INDEX_TOKEN_FILTER);
+        note(c, index_token("se-object", o->meta->ns, o->meta->name));
+        for (uint32_t i = 0; i < o->se->addresses.n; i++) {
+            struct ipaddr ip;
+
+            if (ip_parse(o->se->addresses.p[i], &ip))
+                note(c, INDEX_TOKEN_IP(&ip));
+        }
+        break;
+    case INDEX_DR: /* subset selectors are part of endpoints */
+        for (uint32_t i = 0; i < o->n_hosts; i++)
+            note(c, index_token("selectors", o->hosts[i], SLICE_NULL));
+        break;
+    case INDEX_PA:
+        note(c, INDEX_TOKEN_PA(o->meta->ns));
+        break;
+    case INDEX_AP:
+        note(c, INDEX_TOKEN_AP(o->meta->ns));
+        break;
+    default:
+        break;
+    }
+    (void)x;
+}
+
+static void object_out(struct index *x, struct ix_object *o)
+{
+    int by = by_host_of(o->kind);
+    struct ix_ns *n;
+
+    if (by >= 0 && !o->invalid)
+        for (uint32_t i = 0; i < o->n_hosts; i++) {
+            struct ix_objects *l = map_get(&x->by_host[by], o->hosts[i]);
+
+            if (l)
+                list_del(l, o);
+            host_list_settle(x, (enum by_host)by, o->hosts[i]);
+        }
+    if (o->kind == INDEX_SE && !o->invalid)
+        for (uint32_t i = 0; i < o->se->addresses.n; i++) {
+            struct ipaddr ip;
+
+            if (ip_parse(o->se->addresses.p[i], &ip))
+                vips_remove(x, &ip, o);
+        }
+    if (o->kind == INDEX_PA || o->kind == INDEX_AP) {
+        n = ns_find(x, o->meta->ns);
+        list_del(o->kind == INDEX_PA ? &n->pa : &n->ap, o);
+    }
+    iset_del(&x->objects[o->kind], o);
+}
+
+static int hosts_in(struct index *x, struct ix_object *o, enum by_host by)
+{
+    for (uint32_t i = 0; i < o->n_hosts; i++) {
+        struct ix_objects *l;
+
+        if (host_seen(o, i))
+            continue;
+        l = host_list(x, by, o->hosts[i]);
+        if (!l || list_reserve(l) < 0)
+            return -1;
+        list_add(l, o);
+    }
+    return 0;
+}
+
+/* All or nothing. */
+static int object_in(struct index *x, struct ix_object *o)
+{
+    int by = by_host_of(o->kind);
+    struct ix_ns *n;
+
+    if (iset_reserve(&x->objects[o->kind]) < 0)
+        return -1;
+    if (o->kind == INDEX_PA || o->kind == INDEX_AP) {
+        n = ns_get(x, o->meta->ns);
+        if (!n || list_reserve(o->kind == INDEX_PA ? &n->pa : &n->ap) < 0)
+            return -1;
+        list_add(o->kind == INDEX_PA ? &n->pa : &n->ap, o);
+    }
+    iset_add(&x->objects[o->kind], o);
+    if (by >= 0 && !o->invalid && hosts_in(x, o, (enum by_host)by) < 0)
+        goto fail;
+    if (o->kind == INDEX_SE && !o->invalid)
+        for (uint32_t i = 0; i < o->se->addresses.n; i++) {
+            struct ipaddr ip;
+
+            if (ip_parse(o->se->addresses.p[i], &ip) && vip_add(x, ip, NULL, o) < 0)
+                goto fail;
+        }
+    return 0;
+fail:
+    object_out(x, o);
+    return -1;
+}
+
+/* --- decoding ----------------------------------------------------------------------------------------- */
+#define DECODE(type, member, fn)                                                                   \
+    do {                                                                                           \
+        struct type *v;                                                                            \
+        if (fn##_decode(obj, &o->arena, &v, f) < 0)                                                \
+            return -1;                                                                             \
+        o->member = v;                                                                             \
+        o->meta = &v->meta;                                                                        \
+        fn##_validate(v, f);                                                                       \
+    } while (0)
+
+static int decode(struct ix_object *o, const json_t *obj, struct findings *f)
+{
+    switch (o->kind) {
+    case INDEX_VS:
+        DECODE(vs, vs, vs);
+        return 0;
+    case INDEX_DR:
+        DECODE(dr, dr, dr);
+        return 0;
+    case INDEX_SE:
+        DECODE(se, se, se);
+        return 0;
+    case INDEX_PA:
+        DECODE(pa, pa, pa);
+        return 0;
+    case INDEX_AP:
+        DECODE(ap, ap, ap);
+        return 0;
+    case INDEX_MESH:
+        DECODE(mesh_cr, mesh, mesh_cr);
+        return 0;
+    default:
+        return -1;
+    }
+}
+
+static struct ix_object *object_make(struct index *x, enum index_kind kind, const json_t *obj)
+{
+    struct ix_object *o = mem_zalloc(sizeof *o);
+    struct findings *f;
+
+    if (!o)
+        return NULL;
+    o->refs = 1;
+    o->kind = kind;
+    arena_init(&o->arena, 512, OBJECT_CAP);
+    f = ARENA_NEW(&x->scratch, struct findings);
+    if (!f)
+        goto fail;
+    findings_init(f, &x->scratch);
+    if (decode(o, obj, f) < 0 || resolve_hosts(x, o) < 0)
+        goto fail;
+    o->invalid = f->nomem || findings_has(f, FINDING_ERROR);
+    return o;
+fail:
+    object_unref(o);
+    return NULL;
+}
+
+static bool map_same(const struct api_map *a, const struct api_map *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!slice_eq(a->p[i].key, b->p[i].key) || !slice_eq(a->p[i].value, b->p[i].value))
+            return false;
+    return true;
+}
+
+/* Only the status moved: the API server counts generations by changes of the spec. A ServiceEntry's
+ * status holds addresses. */
+static bool same_spec(const struct ix_object *a, const struct ix_object *b)
+{
+    return b->meta->generation > 0 && a->meta->generation == b->meta->generation && b->meta->uid.len &&
+           slice_eq(a->meta->uid, b->meta->uid) && map_same(&a->meta->labels, &b->meta->labels) &&
+           map_same(&a->meta->annotations, &b->meta->annotations) && a->kind != INDEX_SE;
+}
+
+/* Host names depend on the cluster's domain. */
+static int mesh_in(struct index *x, struct ix_object *o, struct index_changes *c)
+{
+    struct slice before = index_cluster_domain(x);
+    struct ix_object *old = x->mesh;
+    bool moved;
+
+    if (!slice_is(o->meta->name, MESH_CR_NAME)) {
+        object_unref(o); /* only `default` counts */
+        return 0;
+    }
+    x->mesh = o;
+    moved = !slice_eq(before, o->mesh->cluster_domain);
+    note(c, INDEX_TOKEN_MESH);
+    note(c, INDEX_TOKEN_NAMES);
+    if (moved && c)
+        c->all = true;
+    for (int kind = INDEX_VS; moved && kind <= INDEX_SE; kind++)
+        ISET_EACH (&x->objects[kind], struct ix_object, e) {
+            int by = by_host_of((enum index_kind)kind);
+
+            for (uint32_t i = 0; !e->invalid && i < e->n_hosts; i++) {
+                struct ix_objects *l = map_get(&x->by_host[by], e->hosts[i]);
+
+                if (l)
+                    list_del(l, e);
+                host_list_settle(x, (enum by_host)by, e->hosts[i]);
+            }
+            if (resolve_hosts(x, e) < 0 || hosts_in(x, e, (enum by_host)by) < 0)
+                e->invalid = true;
+        }
+    object_unref(old);
+    return 0;
+}
+
+int put_object(struct index *x, enum index_kind kind, const json_t *obj, struct index_changes *c,
+               struct err *err)
+{
+    struct ix_object *o = object_make(x, kind, obj), *old;
+
+    if (!o)
+        return err_set(err, ERR_INVALID, "index: no %s with a name, or no memory",
+                       index_kind_name(kind));
+    if (kind == INDEX_MESH)
+        return mesh_in(x, o, c);
+    old = (struct ix_object *)(uintptr_t)index_object(x, kind, o->meta->ns, o->meta->name);
+    if (old && same_spec(old, o)) {
+        object_unref(o);
+        return 0;
+    }
+    if (object_in(x, o) < 0) {
+        object_unref(o);
+        return err_set(err, ERR_NOMEM, "index: %s", index_kind_name(kind));
+    }
+    if (old) {
+        note_object(x, c, old);
+        object_out(x, old);
+        object_unref(old);
+    }
+    note_object(x, c, o);
+    return 0;
+}
+
+bool remove_object(struct index *x, enum index_kind kind, struct slice ns, struct slice name,
+                   struct index_changes *c)
+{
+    struct ix_object *o;
+
+    if (kind == INDEX_MESH) {
+        if (!x->mesh || !slice_eq(name, x->mesh->meta->name))
+            return false;
+        object_unref(x->mesh);
+        x->mesh = NULL;
+        note(c, INDEX_TOKEN_MESH);
+        if (c)
+            c->all = true;
+        return true;
+    }
+    o = (struct ix_object *)(uintptr_t)index_object(x, kind, ns, name);
+    if (!o)
+        return false;
+    note_object(x, c, o);
+    object_out(x, o);
+    object_unref(o);
+    return true;
+}
+
+/* --- questions ---------------------------------------------------------------------------------------- */
+const struct ix_object *index_object(const struct index *x, enum index_kind kind, struct slice ns,
+                                     struct slice name)
+{
+    const struct iset *s = &x->objects[kind];
+    struct ix_object *o;
+
+    if (kind == INDEX_MESH)
+        return x->mesh && slice_eq(x->mesh->meta->name, name) ? x->mesh : NULL;
+    for (uint32_t i = iset_first(s, pair_hash(text_hash(ns), text_hash(name)));
+         (o = iset_at(s, i)); i++)
+        if (slice_eq(o->meta->name, name) && slice_eq(o->meta->ns, ns))
+            return o;
+    return NULL;
+}
+
+const struct ix_objects *index_vs_of(const struct index *x, struct slice host)
+{
+    return map_get(&x->by_host[BY_VS], host);
+}
+
+const struct ix_objects *index_dr_of(const struct index *x, struct slice host)
+{
+    return map_get(&x->by_host[BY_DR], host);
+}
+
+const struct ix_objects *index_se_of(const struct index *x, struct slice host)
+{
+    return map_get(&x->by_host[BY_SE], host);
+}
+
+const struct ix_objects *index_pa_of(const struct index *x, struct slice ns)
+{
+    const struct ix_ns *n = ns_find(x, ns);
+
+    return n && n->pa.n ? &n->pa : NULL;
+}
+
+const struct ix_objects *index_ap_of(const struct index *x, struct slice ns)
+{
+    const struct ix_ns *n = ns_find(x, ns);
+
+    return n && n->ap.n ? &n->ap : NULL;
+}
+
+const struct ix_object *index_se_by_ip(const struct index *x, const struct ipaddr *ip,
+                                       struct slice *ret_host)
+{
+    const struct ix_object *best = NULL;
+    const struct ix_objects *l;
+    struct ix_vip *v;
+
+    *ret_host = SLICE_NULL;
+    for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
+        if (v->se && ip_eq(&v->ip, ip) && (!best || object_cmp(v->se, best) < 0))
+            best = v->se;
+    if (best)
+        return best;
+    *ret_host = index_host_by_ip(x, ip);
+    l = ret_host->p ? index_se_of(x, *ret_host) : NULL;
+    return l ? l->p[0] : NULL;
+}
+
+struct slice index_host_by_ip(const struct index *x, const struct ipaddr *ip)
+{
+    struct ix_vip *v;
+
+    for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
+        if (v->host && ip_eq(&v->ip, ip))
+            return istr_slice(v->host);
+    return SLICE_NULL;
+}
+
+bool index_address_of(const struct index *x, struct slice host, struct ipaddr *ret)
+{
+    const struct ix_vip *v = map_get(&x->addresses, host);
+
+    if (v)
+        *ret = v->ip;
+    return v != NULL;
+}
+
+int index_set_address(struct index *x, struct slice host, const struct ipaddr *ip,
+                      struct index_changes *changes)
+{
+    struct ix_vip *old = map_get(&x->addresses, host), *v = NULL;
+    bool none = false;
+
+    if (old ? ip_eq(&old->ip, ip) : ip->len == 0)
+        return 0;
+    if (ip->len) {
+        v = mem_zalloc(sizeof *v);
+        if (!v || iset_reserve(&x->vips) < 0 || !(v->host = intern_text(&x->names, host, &none)) ||
+            map_put(&x->addresses, host, v, NULL) < 0) {
+            if (v)
+                intern_drop(&x->names, v->host);
+            mem_free(v);
+            return -1;
+        }
+        v->ip = *ip;
+        iset_add(&x->vips, v);
+        note(changes, INDEX_TOKEN_IP(ip));
+    } else {
+        map_remove(&x->addresses, host);
+    }
+    if (old) {
+        note(changes, INDEX_TOKEN_IP(&old->ip));
+        iset_del(&x->vips, old);
+        intern_drop(&x->names, old->host);
+        mem_free(old);
+    }
+    note(changes, INDEX_TOKEN_NAMES);
+    note(changes, INDEX_TOKEN_FILTER);
+    return 0;
+}
+
+bool index_visible(const struct api_strings *export_to, struct slice own_ns, struct slice client_ns)
+{
+    for (uint32_t i = 0; i < export_to->n; i++) {
+        struct slice e = export_to->p[i];
+
+        if (slice_eq(e, SL("*")) || slice_eq(e, client_ns) ||
+            (slice_eq(e, SL(".")) && slice_eq(own_ns, client_ns)))
+            return true;
+    }
+    return export_to->n == 0;
+}
+
+/* --- hosts that want an address ----------------------------------------------------------------------- */
+bool index_se_is_static(const struct se *se)
+{
+    return se->resolution == SE_STATIC || se->workload_selector.set || se->n_endpoints;
+}
+
+static bool dests_known(const struct index *x, const struct ix_object *o,
+                        const struct vs_route_dests *r, bool *any)
+{
+    CLEANUP(arena_free) struct arena tmp = ARENA_INIT;
+
+    for (uint32_t i = 0; i < r->n; i++) {
+        struct slice host = index_fqdn(x, r->p[i].destination.host, o->meta->ns, &tmp);
+
+        *any = true;
+        if (!index_host_known(x, host))
+            return false;
+    }
+    return true;
+}
+
+bool index_vs_resolves(const struct index *x, const struct ix_object *o)
+{
+    const struct vs *vs = o->vs;
+    bool any = false;
+
+    for (uint32_t i = 0; i < vs->n_http; i++)
+        if (!dests_known(x, o, &vs->http[i].route, &any))
+            return false;
+    for (uint32_t i = 0; i < vs->n_tls; i++)
+        if (!dests_known(x, o, &vs->tls[i].route, &any))
+            return false;
+    for (uint32_t i = 0; i < vs->n_tcp; i++)
+        if (!dests_known(x, o, &vs->tcp[i].route, &any))
+            return false;
+    return any;
+}
+
+bool index_host_known(const struct index *x, struct slice host)
+{
+    char wild[256 + 1];
+
+    if (index_service_by_host(x, host) || index_se_of(x, host))
+        return true;
+    for (struct slice rest = host;;) {
+        ptrdiff_t dot = slice_chr(rest, '.');
+
+        if (dot < 0 || rest.len - (size_t)dot >= sizeof wild)
+            return false;
+        rest = slice_skip(rest, (size_t)dot);
+        wild[0] = '*';
+        memcpy(wild + 1, rest.p, rest.len);
+        if (index_se_of(x, slice_of(wild, rest.len + 1)))
+            return true;
+        rest = slice_skip(rest, 1);
+    }
+}
+
+/* A complete name that is no Service's and no address. */
+static bool own_host(const struct index *x, struct slice host)
+{
+    struct slice name, ns;
+    struct ipaddr ip;
+
+    return host.len && host.p[0] != '*' && slice_chr(host, '.') > 0 && !ip_parse(host, &ip) &&
+           !index_host_split(x, host, &name, &ns);
+}
+
+static int want_cmp(const void *a, const void *b)
+{
+    return slice_cmp(((const struct index_want *)a)->host, ((const struct index_want *)b)->host);
+}
+
+static void want_add(const struct index *x, struct index_want *all, size_t *n, struct slice host,
+                     const struct ix_object *o)
+{
+    struct index_want *w = &all[*n];
+
+    *w = (struct index_want){
+        .host = host, .kind = o->kind, .ns = o->meta->ns, .name = o->meta->name};
+    if (!index_address_of(x, host, &w->have) && o->kind == INDEX_SE)
+        for (uint32_t i = 0; i < o->se->n_allocated; i++)
+            if (slice_eq(o->se->allocated[i].host, host) &&
+                ip_parse(o->se->allocated[i].value, &w->have))
+                break;
+    ++*n;
+}
+
+struct index_want *index_wanted_addresses(const struct index *x, struct arena *a, size_t *ret_n)
+{
+    size_t cap = 0, n = 0;
+    struct index_want *all;
+
+    *ret_n = 0;
+    for (int by = BY_VS; by <= BY_SE; by += BY_SE - BY_VS)
+        cap += x->by_host[by].len;
+    all = cap ? ARENA_ARRAY(a, struct index_want, cap) : NULL;
+    if (!all)
+        return NULL;
+    for (struct map_entry *e = NULL; (e = map_next(&x->by_host[BY_SE], e));) {
+        const struct ix_object *o = ((struct ix_objects *)e->value)->p[0];
+        struct slice host = slice_of(e->key, e->key_len);
+
+        if (se_wants_address(o->se) && index_se_is_static(o->se) && own_host(x, host))
+            want_add(x, all, &n, host, o);
+    }
+    for (struct map_entry *e = NULL; (e = map_next(&x->by_host[BY_VS], e));) {
+        const struct ix_objects *l = e->value;
+        struct slice host = slice_of(e->key, e->key_len);
+
+        if (!own_host(x, host) || index_se_of(x, host))
+            continue;
+        for (uint32_t i = 0; i < l->n; i++)
+            if (l->p[i]->vs->mesh && index_vs_resolves(x, l->p[i])) {
+                want_add(x, all, &n, host, l->p[i]);
+                break;
+            }
+    }
+    if (n)
+        qsort(all, n, sizeof *all, want_cmp);
+    *ret_n = n;
+    return all;
+}
