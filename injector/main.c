@@ -45,7 +45,7 @@ static void usage(FILE *out)
           "  --kubeconfig FILE    API server to ask (in-cluster, or $KUBECONFIG)\n"
           "  --namespace NAME     of Secret and ConfigMap ($POD_NAMESPACE, tulle-system)\n"
           "  --linger-ms N        serve on for so long after SIGTERM (3000)\n"
-          "  --log-level LEVEL    error, warn, info, debug (info)\n"
+          "  --log-level LEVEL    error, warn, info, debug ($TULLE_LOG_LEVEL, info)\n"
           "  --log-json           one JSON object per line\n"
           "  --version, --help\n",
           out);
@@ -193,6 +193,9 @@ int main(int argc, char **argv)
     o.ns = getenv("POD_NAMESPACE");
     if (!o.ns || !o.ns[0])
         o.ns = "tulle-system";
+    const char *level = getenv("TULLE_LOG_LEVEL");
+    if (level && level[0] && log_level_parse(level, &o.level) < 0)
+        fprintf(stderr, "tulle-injector: TULLE_LOG_LEVEL: no such level '%s'; info it is\n", level);
     int rc = options_read(argc, argv, &o);
     if (rc != 0)
         return rc > 0 ? EXIT_SUCCESS : 2;
