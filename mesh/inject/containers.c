@@ -55,6 +55,24 @@ static const char *or_else(const char *a, const char *b)
     return a && a[0] ? a : b;
 }
 
+/* An address, and the name that its certificate must carry: the host without port and brackets. */
+static void env_add_address(struct inject *in, json_t *env, const char *what, const char *address)
+{
+    char name[40], host[256];
+    struct slice s = slice_str(address);
+    ptrdiff_t colon = slice_rchr(s, ':');
+
+    snprintf(name, sizeof name, "%s_ADDRESS", what);
+    env_add(in, env, name, address);
+    if (colon >= 0 && slice_chr(slice_skip(s, (size_t)colon), ']') < 0)
+        s = slice_head(s, (size_t)colon);
+    if (s.len >= 2 && s.p[0] == '[' && s.p[s.len - 1] == ']')
+        s = slice_of(s.p + 1, s.len - 2);
+    snprintf(host, sizeof host, "%.*s", (int)MIN(s.len, sizeof host - 1), s.p);
+    snprintf(name, sizeof name, "%s_NAME", what);
+    env_add(in, env, name, host);
+}
+
 static json_t *make_env(struct inject *in)
 {
     const struct inject_settings *s = in->set;
@@ -65,8 +83,8 @@ static json_t *make_env(struct inject *in)
 
     for (size_t i = 0; i < N_OF(from_pod); i++)
         env_add_from_pod(in, env, from_pod[i].name, from_pod[i].path);
-    env_add(in, env, "TULLE_DISCOVERY_ADDRESS", discovery);
-    env_add(in, env, "TULLE_CA_ADDRESS", or_else(s->ca_address, discovery));
+    env_add_address(in, env, "TULLE_DISCOVERY", discovery);
+    env_add_address(in, env, "TULLE_CA", or_else(s->ca_address, discovery));
     env_add(in, env, "TULLE_LOG_LEVEL", in->opt.log_level);
     env_add(in, env, "TRUST_DOMAIN", s->trust_domain);
     env_add(in, env, "CLUSTER_DOMAIN", s->cluster_domain);

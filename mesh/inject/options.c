@@ -494,6 +494,9 @@ int inject_read_options(struct inject *in, struct err *err)
     capture_read(in);
     o->image = text_of(in, SIDECAR "proxyImage", in->set->image);
     o->log_level = text_of(in, SIDECAR "logLevel", in->set->log_level);
+    /* Envoy's two quietest levels; ours ends at errors. */
+    if (strcmp(o->log_level, "critical") == 0 || strcmp(o->log_level, "off") == 0)
+        o->log_level = "error";
     o->native = bool_of(in, SIDECAR "nativeSidecar", in->set->native);
     o->hold = json_is_true(json_object_get(o->proxy_config, "holdApplicationUntilProxyStarts"));
     o->rewrite_probes = bool_of(in, SIDECAR "rewriteAppHTTPProbers", in->set->rewrite_probes);
