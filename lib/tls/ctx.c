@@ -199,9 +199,8 @@ int tls_ctx_new(const struct tls_ctx_opts *o, struct tls_ctx **ret, struct err *
         return err_set(err, ERR_INVALID, "identity chain: a server needs one");
     if (roots_load(ssl, o->roots_pem, err) < 0 || alpn_load(ctx, o->alpn, err) < 0)
         return -1;
-    SSL_CTX_set_verify(
-        ssl, o->verify_peer ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE,
-        NULL);
+    int required = o->peer_optional ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    SSL_CTX_set_verify(ssl, o->verify_peer ? SSL_VERIFY_PEER | required : SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_cert_verify_callback(ssl, tls_verify, ctx);
     if (o->server) {
         SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);

@@ -22,6 +22,8 @@ struct tls_ctx_opts {
     struct tls_identity identity; /* empty chain: none (a plain TLS client) */
     struct slice roots_pem;  /* trust anchors for the peer; empty with verify_peer: refuses all */
     bool verify_peer;        /* servers: require a client certificate */
+    bool peer_optional;      /* with verify_peer on a server: a client may come without one, but
+                                what it shows is verified */
     bool spiffe;             /* the peer's leaf must carry exactly one URI SAN that is a SPIFFE
                                 id; host names are not looked at */
     const char *const *alpn; /* NULL-terminated, in order of preference; may be NULL */
