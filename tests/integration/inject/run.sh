@@ -85,7 +85,7 @@ echo "$good patched pods accepted, $bad not"
 # --- the injector, live -------------------------------------------------------------------------------
 server=$(kubectl config view --minify -o jsonpath='{.clusters[0].cluster.server}')
 host=$(sed -E 's#^https?://##; s#[:/][^]]*$##; s#[][]##g' <<<"$server")
-if ! { [ "$host" = localhost ] || ip -o addr | grep -qwF "$host"; }; then
+if ! { [ "$host" = localhost ] || grep -qwF "$host" <<<"$(ip -o addr)"; }; then
     echo "SKIP inject live: the API server $server is elsewhere and cannot reach this machine"
     [ "$bad" -eq 0 ] && [ "$good" -ge 30 ]
     exit
