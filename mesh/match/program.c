@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mesh/match/program.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/hash.h"
@@ -170,6 +171,29 @@ bool prog_filter_has_host(const struct prog_filter *f, struct slice host)
     return prog_filter_has(f, SL("*"));
 }
 
+bool prog_settings_has_host(const struct prog_settings *s, struct slice host,
+                            struct slice client_ns)
+{
+    char full[512];
+    size_t dots = 0;
+    int n;
+
+    if (prog_filter_has_host(&s->filter, host))
+        return true;
+    for (size_t i = 0; i < host.len; i++)
+        dots += host.p[i] == '.';
+    if (dots == 0)
+        n = snprintf(full, sizeof full, "%.*s.%.*s.svc.%.*s", SL_FMT(host), SL_FMT(client_ns),
+                     SL_FMT(s->cluster_domain));
+    else if (dots == 1)
+        n = snprintf(full, sizeof full, "%.*s.svc.%.*s", SL_FMT(host), SL_FMT(s->cluster_domain));
+    else if (dots == 2 && slice_ends(host, SL(".svc")))
+        n = snprintf(full, sizeof full, "%.*s.%.*s", SL_FMT(host), SL_FMT(s->cluster_domain));
+    else
+        return false;
+    return n > 0 && (size_t)n < sizeof full && prog_filter_has(&s->filter, slice_of(full, (size_t)n));
+}
+
 static int cmp_u64(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -183,7 +207,8 @@ static void filter_size(size_t n, uint32_t *ret_length, uint32_t *ret_count)
 {
     unsigned bits = n > 1 ? 64 - (unsigned)__builtin_clzll((uint64_t)n - 1) : 1; /* ceil(log2 n) */
     unsigned exp = (bits * 58 + 225) / 100; /* log(n)/log(3.33) + 2.25, ln2/ln3.33 = 0.576 */
-    uint64_t capacity = n <= 16 ? 64 : MAX((uint64_t)n * 9 / 8, (uint64_t)n * 7 / 8 + (uint64_t)n * 5 / bits);
+    uint64_t least = (uint64_t)n * 9 / 8, usual = (uint64_t)n * 7 / 8 + (uint64_t)n * 5 / bits;
+    uint64_t capacity = n <= 16 ? 64 : MAX(least, usual);
     uint32_t length;
 
     if (exp < 2)
@@ -192,9 +217,8 @@ static void filter_size(size_t n, uint32_t *ret_length, uint32_t *ret_count)
         exp = 18;
     length = UINT32_C(1) << exp;
     *ret_length = length;
-    *ret_count = (uint32_t)((capacity + length - 1) / length);
-    if (*ret_count < 1)
-        *ret_count = 1;
+    capacity = (capacity + length - 1) / length; /* segments */
+    *ret_count = capacity > 3 ? (uint32_t)capacity - 2 : 1;
 }
 
 struct peel {

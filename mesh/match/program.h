@@ -315,6 +315,10 @@ uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector);
 bool prog_filter_has(const struct prog_filter *f, struct slice key);
 /* Is `host` (lower case, no port) a member, or covered by a member "*.suffix" or "*"? */
 bool prog_filter_has_host(const struct prog_filter *f, struct slice host);
+/* The same for a host as the application writes it: short names are also tried as a pod of `client_ns`
+ * would resolve them ("web", "web.shop", "web.shop.svc"). */
+bool prog_settings_has_host(const struct prog_settings *s, struct slice host,
+                            struct slice client_ns);
 /* Build over n keys into the arena; ERR_NOMEM; ERR_INTERNAL if no seed works (never seen). */
 enum err_code prog_filter_build(struct arena *a, const struct slice *keys, size_t n,
                                 struct prog_filter *ret);
