@@ -9,8 +9,8 @@ static const struct {
     enum finding_severity severity;
     enum finding_condition condition;
 } kinds[] = {
-#define X(name, severity, code, condition, reason, meaning)                                        \
-    {#name, code, reason, FINDING_##severity, FINDING_COND_##condition},
+#define X(kind, name, severity, code, condition, reason, meaning)                                        \
+    {name, code, reason, FINDING_##severity, FINDING_COND_##condition},
     FINDING_KINDS(X)
 #undef X
 };

@@ -15,25 +15,25 @@
 enum finding_severity { FINDING_ERROR, FINDING_WARNING, FINDING_INFO };
 
 /* clang-format off */
-/*  kind             severity  code       condition      reason                   meaning */
+/*  kind             name             severity  code       condition      reason                   meaning */
 #define FINDING_KINDS(X)                                                                                            \
-    X(INVALID,       ERROR,   "IST0106", ACCEPTED,      "Invalid",               "a value breaks the schema or a rule")      \
-    X(REGEX,         ERROR,   "IST0122", ACCEPTED,      "InvalidRegexp",         "a regular expression does not compile")    \
-    X(SUSPECT,       WARNING, "IST0133", NONE,          "SchemaWarning",         "allowed, but hardly meant")                \
-    X(DEPRECATED,    WARNING, "IST0002", NONE,          "Deprecated",            "an old spelling that is still honoured")   \
-    X(UNREACHABLE,   WARNING, "IST0130", NONE,          "UnreachableRule",       "a rule that no request can reach")         \
-    X(INEFFECTIVE,   WARNING, "IST0131", NONE,          "IneffectiveMatch",      "a match that an earlier one covers")       \
-    X(NEEDS_ADDRESS, WARNING, "IST0134", NONE,          "AddressesRequired",     "a TCP ServiceEntry port needs addresses")  \
-    X(REFERENCE,     WARNING, "IST0101", RESOLVED_REFS, "ReferenceNotFound",     "it names something that is not there")     \
-    X(CONFLICT,      WARNING, "IST0109", CONFLICTED,    "Conflict",              "an older object has the same claim")       \
-    X(UNSUPPORTED,   WARNING, "TUL0001", NONE,          "UnsupportedField",      "a field that is not implemented")          \
-    X(PARTIAL,       INFO,    "TUL0002", NONE,          "PartlySupportedField",  "a field that is implemented in part")      \
-    X(CLOSED,        WARNING, "TUL0003", NONE,          "FailsClosed",           "a policy cannot be enforced: its workloads refuse") \
-    X(UNKNOWN_KIND,  WARNING, "TUL0004", ACCEPTED,      "UnsupportedKind",       "the kind is not implemented")
+    X(INVALID,       "invalid",        ERROR,   "IST0106", ACCEPTED,      "Invalid",               "a value breaks the schema or a rule")      \
+    X(REGEX,         "regex",          ERROR,   "IST0122", ACCEPTED,      "InvalidRegexp",         "a regular expression does not compile")    \
+    X(SUSPECT,       "suspect",        WARNING, "IST0133", NONE,          "SchemaWarning",         "allowed, but hardly meant")                \
+    X(DEPRECATED,    "deprecated",     WARNING, "IST0002", NONE,          "Deprecated",            "an old spelling that is still honoured")   \
+    X(UNREACHABLE,   "unreachable",    WARNING, "IST0130", NONE,          "UnreachableRule",       "a rule that no request can reach")         \
+    X(INEFFECTIVE,   "ineffective",    WARNING, "IST0131", NONE,          "IneffectiveMatch",      "a match that an earlier one covers")       \
+    X(NEEDS_ADDRESS, "needs_address",  WARNING, "IST0134", NONE,          "AddressesRequired",     "a TCP ServiceEntry port needs addresses")  \
+    X(REFERENCE,     "reference",      WARNING, "IST0101", RESOLVED_REFS, "ReferenceNotFound",     "it names something that is not there")     \
+    X(CONFLICT,      "conflict",       WARNING, "IST0109", CONFLICTED,    "Conflict",              "an older object has the same claim")       \
+    X(UNSUPPORTED,   "unsupported",    WARNING, "TUL0001", NONE,          "UnsupportedField",      "a field that is not implemented")          \
+    X(PARTIAL,       "partial",        INFO,    "TUL0002", NONE,          "PartlySupportedField",  "a field that is implemented in part")      \
+    X(CLOSED,        "closed",         WARNING, "TUL0003", NONE,          "FailsClosed",           "a policy cannot be enforced: its workloads refuse") \
+    X(UNKNOWN_KIND,  "unknown_kind",   WARNING, "TUL0004", ACCEPTED,      "UnsupportedKind",       "the kind is not implemented")
 /* clang-format on */
 
 enum finding_kind {
-#define X(name, severity, code, condition, reason, meaning) FINDING_##name,
+#define X(kind, name, severity, code, condition, reason, meaning) FINDING_##kind,
     FINDING_KINDS(X)
 #undef X
 };
