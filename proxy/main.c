@@ -388,6 +388,21 @@ static void on_want(void *user, const struct known *k)
     discovery_want(d->discovery, k);
 }
 
+static int start_dns(struct data *d, const struct handover_fd *fds, int n, struct err *err)
+{
+    static const struct {
+        const char *udp, *tcp;
+    } families[] = {{"dns.udp", "dns.tcp"}, {"dns6.udp", "dns6.tcp"}};
+    for (size_t i = 0; i < N_OF(families); i++) {
+        int udp = fd_of(fds, n, families[i].udp), tcp = fd_of(fds, n, families[i].tcp);
+        if (udp >= 0 && tcp >= 0 &&
+            dns_new(&d->control, udp, tcp, env("TULLE_RESOLV_CONF", "/etc/resolv.conf"), &d->dns[i],
+                    err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int data_start(struct data *d, const struct handover_fd *fds, int n, struct err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT};
@@ -415,9 +430,7 @@ static int data_start(struct data *d, const struct handover_fd *fds, int n, stru
         admin_new(d, &pages, getenv("ISTIO_KUBE_APP_PROBERS"),
                   getenv("ISTIO_PROMETHEUS_ANNOTATIONS"), &d->admin, err) < 0)
         return -1;
-    int udp = fd_of(fds, n, "dns.udp"), tcp = fd_of(fds, n, "dns.tcp");
-    if (udp >= 0 && tcp >= 0 &&
-        dns_new(&d->control, udp, tcp, env("TULLE_RESOLV_CONF", "/etc/resolv.conf"), &d->dns, err) < 0)
+    if (start_dns(d, fds, n, err) < 0)
         return -1;
     if ((d->options.config ? start_from_files(d, err) : start_with_operator(d, fds, n, err)) < 0)
         return -1;
@@ -436,7 +449,8 @@ static void data_stop(struct data *d)
     discovery_free(d->discovery);
     identity_free(d->identity);
     admin_free(d->admin);
-    dns_free(d->dns);
+    dns_free(d->dns[0]);
+    dns_free(d->dns[1]);
     control_fini(&d->control);
     loop_signal_fini(&d->signals);
     loop_free(d->loop);

@@ -72,7 +72,10 @@ static const struct {
     {"outbound", NULL, 15001, true, false}, {"inbound", NULL, 15006, true, false},
     {"status", NULL, 15020, false, false},  {"health", NULL, 15021, false, false},
     {"metrics", NULL, 15090, false, false}, {"admin", "127.0.0.1", 15000, false, false},
+    /* The redirect rules send a question to the loopback address of its family; an answer finds its
+     * way back only from that very address. */
     {"dns.tcp", "127.0.0.1", 15053, false, false}, {"dns.udp", "127.0.0.1", 15053, false, true},
+    {"dns6.tcp", "::1", 15053, false, false},      {"dns6.udp", "::1", 15053, false, true},
 };
 
 static int open_doors(struct supervisor *s, const struct proxy_options *o, struct err *err)
@@ -87,7 +90,8 @@ static int open_doors(struct supervisor *s, const struct proxy_options *o, struc
             } else {
                 fd = open_listener(doors[i].host, doors[i].port, err);
             }
-            if (!add_fd(s, doors[i].name, fd))
+            bool optional = doors[i].host && strchr(doors[i].host, ':'); /* no IPv6 here */
+            if (!add_fd(s, doors[i].name, fd) && !optional)
                 return err_wrap(err, "port %u (%s)", doors[i].port, doors[i].name);
         }
     }
