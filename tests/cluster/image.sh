@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# image.sh build TARGET TAG [CONTEXT]   builds a stage of CONTEXT/Dockerfile ("-": the last)
+# image.sh build TARGET TAG [CONTEXT [FLAG...]]
+#                                       builds a stage of CONTEXT/Dockerfile ("-": the last)
 # image.sh load TAG...                  makes built images known to the running cluster's node
 # image.sh pause                        builds and loads the image of a pod's first process
 set -euo pipefail
@@ -18,9 +19,9 @@ bud() {
         --tag "$(image_ref "$tag")" "$context"
 }
 
-build() { # TARGET TAG [CONTEXT]
-    local flags=() context=${3:-.}
-    [ "$1" = - ] || flags=(--target "$1")
+build() { # TARGET TAG [CONTEXT [FLAG...]]
+    local flags=("${@:4}") context=${3:-.}
+    [ "$1" = - ] || flags+=(--target "$1")
     "$CLUSTER_SRC/base-image.sh"
     say "image $2: build"
     bud "$context" "$2" "${flags[@]}" >&2
@@ -62,7 +63,7 @@ pause() {
 verb=${1:-}
 case $verb in
 build)
-    [ $# -ge 3 ] || die "usage: image.sh build TARGET TAG [CONTEXT]"
+    [ $# -ge 3 ] || die "usage: image.sh build TARGET TAG [CONTEXT [FLAG...]]"
     shift
     build "$@"
     ;;
@@ -73,5 +74,5 @@ load)
     done
     ;;
 pause) pause ;;
-*) die "usage: image.sh build TARGET TAG [CONTEXT] | load TAG... | pause" ;;
+*) die "usage: image.sh build TARGET TAG [CONTEXT [FLAG...]] | load TAG... | pause" ;;
 esac
