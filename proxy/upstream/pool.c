@@ -306,7 +306,17 @@ void up_cancel(struct up_attempt *a)
 
 /* --- sending ----------------------------------------------------------------------------------------- */
 
-static void conn_flush(struct up_conn *u)
+/* The queue shrank: whoever was told that it is full may go on. */
+static void conn_drained(struct up_conn *u)
+{
+    if (!u->full || buf_len(&u->out) > u->host->cluster->worker->limits->buffer_bytes / 2)
+        return;
+    u->full = false;
+    if (u->attempt)
+        u->attempt->ops->on_drain(u->attempt);
+}
+
+static void conn_write(struct up_conn *u)
 {
     while (buf_len(&u->out)) {
         struct slice s = buf_slice(&u->out);
@@ -324,6 +334,12 @@ static void conn_flush(struct up_conn *u)
     buf_fini(&u->out);
     if (u->shut)
         chan_shutdown(u->chan);
+}
+
+static void conn_flush(struct up_conn *u)
+{
+    conn_write(u);
+    conn_drained(u);
 }
 
 static void conn_flush_task(struct loop_task *t)
@@ -509,14 +525,8 @@ static void conn_event(void *user, unsigned events)
         conn_close(u); /* the server ends it, or sends what nobody asked for */
         return;
     }
-    if (events & CHAN_WRITE && buf_len(&u->out)) {
+    if (events & CHAN_WRITE && buf_len(&u->out))
         conn_flush(u);
-        if (u->full && buf_len(&u->out) < u->host->cluster->worker->limits->buffer_bytes / 2) {
-            u->full = false;
-            if (u->attempt)
-                u->attempt->ops->on_drain(u->attempt);
-        }
-    }
     if (u->state == CONN_BUSY && events & (CHAN_READ | CHAN_FAIL))
         conn_readable(u);
 }
