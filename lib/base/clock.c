@@ -26,12 +26,12 @@ static int64_t real_wall(const struct clock *c)
 
 static int64_t virtual_now(const struct clock *c)
 {
-    return c->virtual_now_ns;
+    return __atomic_load_n(&c->virtual_now_ns, __ATOMIC_RELAXED);
 }
 
 static int64_t virtual_wall(const struct clock *c)
 {
-    return c->virtual_wall_ns;
+    return __atomic_load_n(&c->virtual_wall_ns, __ATOMIC_RELAXED);
 }
 
 void clock_init_real(struct clock *c)
@@ -54,8 +54,9 @@ void clock_init_virtual(struct clock *c, int64_t wall_ns)
 
 void clock_advance(struct clock *c, int64_t ns)
 {
-    c->virtual_now_ns += ns;
-    c->virtual_wall_ns += ns;
+    /* Other threads' loops may read it at any time. */
+    __atomic_fetch_add(&c->virtual_now_ns, ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&c->virtual_wall_ns, ns, __ATOMIC_RELAXED);
 }
 
 /* Days since 1970-01-01 of a proleptic Gregorian date; years are counted from March, so that the

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pages of the proxy: admin (loopback), status, health and metrics ports; one table of routes. */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/data/json.h"
+#include "lib/http/server.h"
+#include "mesh/wire/wire.h"
+#include "proxy/data.h"
+
+enum { PAGE_MAX = 16 << 20 };
+enum port { PORT_ADMIN = 1, PORT_STATUS = 2, PORT_HEALTH = 4, PORT_METRICS = 8 };
+
+struct admin {
+    struct data *data;
+    struct http_server *server;
+};
+
+/* --- metrics ------------------------------------------------------------------------------------- */
+
+static void gauge(struct metrics_writer *w, const char *name, const char *help, double v)
+{
+    struct metric_def def = {name, help, NULL, METRIC_GAUGE, NULL, 0};
+    metrics_family(w, &def);
+    metrics_sample(w, &def, NULL, NULL, 0, v);
+}
+
+static void own_metrics(void *user, struct metrics_writer *w)
+{
+    static const char *const labels[] = {"component", "tag"};
+    const struct slice values[] = {SL("proxy"), SL(TULLE_VERSION)};
+    struct data *d = user;
+    struct metric_def build = {"istio_build", "Version of this proxy", NULL, METRIC_GAUGE, NULL, 0};
+    int64_t now = loop_now(d->loop);
+    unsigned inbound = 0;
+    metrics_family(w, &build);
+    metrics_sample(w, &build, labels, values, 2, 1);
+    for (unsigned i = 0; i < d->n_workers; i++)
+        inbound += atomic_load_explicit(&d->workers[i].worker->n_inbound, memory_order_relaxed);
+    gauge(w, "tulle_proxy_ready", "1 when this proxy carries traffic", data_ready(d, NULL));
+    gauge(w, "tulle_proxy_inbound_connections", "Inbound connections", inbound);
+    gauge(w, "tulle_proxy_program_resources", "Resources held", (double)d->control.known.len);
+    if (d->control.learned_ns)
+        gauge(w, "tulle_proxy_program_age_seconds", "Since the operator last said something new",
+              (double)(now - d->control.learned_ns) / 1e9);
+    if (d->discovery)
+        gauge(w, "tulle_proxy_operator_connected", "1 when the discovery stream is up",
+              discovery_state(d->discovery) == DISCOVERY_STREAM);
+    if (d->identity && identity_ready(d->identity))
+        gauge(w, "istio_agent_cert_expiry_seconds", "Until the workload certificate ends",
+              (double)(identity_not_after_ns(d->identity) - loop_wall(d->loop)) / 1e9);
+    metrics_process(NULL, w);
+}
+
+static enum err_code metrics_page(struct data *d, enum metrics_form form, struct buf *out)
+{
+    return metrics_expose(d->metrics, form, own_metrics, d, out);
+}
+
+static void page_metrics(struct admin *a, struct http_exchange *x)
+{
+    CLEANUP(buf_freep) struct buf out;
+    buf_init(&out, PAGE_MAX);
+    enum metrics_form form =
+        metrics_negotiate(http_head_get(http_exchange_head(x), SL("accept")));
+    if (metrics_page(a->data, form, &out) != ERR_OK)
+        http_reply(x, 500, "text/plain", SL("the metrics do not fit\n"));
+    else
+        http_reply(x, 200, metrics_content_type(form), buf_slice(&out));
+}
+
+/* --- health and life -------------------------------------------------------------------------------- */
+
+static void page_ready(struct admin *a, struct http_exchange *x)
+{
+    const char *why;
+    char text[256];
+    if (data_ready(a->data, &why)) {
+        http_reply(x, 200, "text/plain", SL("ready\n"));
+        return;
+    }
+    int n = snprintf(text, sizeof text, "not ready: %s\n", why);
+    http_reply(x, 503, "text/plain", slice_of(text, MIN((size_t)n, sizeof text - 1)));
+}
+
+/* What changes the proxy's life is taken from the pod itself only. */
+static bool from_here(struct http_exchange *x)
+{
+    if (sock_addr_is_loopback(http_exchange_peer(x)))
+        return true;
+    http_reply(x, 403, "text/plain", SL("only from within the pod\n"));
+    return false;
+}
+
+static void page_drain(struct admin *a, struct http_exchange *x)
+{
+    if (!from_here(x))
+        return;
+    data_drain(a->data);
+    http_reply(x, 200, "text/plain", SL("draining\n"));
+}
+
+static void page_drained(struct admin *a, struct http_exchange *x)
+{
+    bool done = data_drained(a->data);
+    http_reply(x, done ? 200 : 503, "text/plain", done ? SL("drained\n") : SL("not drained\n"));
+}
+
+static void page_quit(struct admin *a, struct http_exchange *x)
+{
+    if (!from_here(x))
+        return;
+    data_leave(a->data);
+    http_reply(x, 200, "text/plain", SL("leaving\n"));
+}
+
+/* --- looking inside ------------------------------------------------------------------------------------ */
+
+static void server_info(const struct data *d, struct buf *out)
+{
+    const char *why;
+    bool ready = data_ready(d, &why);
+    json_t *j = json_object();
+    json_object_set_new(j, "version", json_string(TULLE_VERSION));
+    json_object_set_new(j, "state", json_string(d->draining ? "DRAINING" : ready ? "LIVE" : "STARTING"));
+    json_object_set_new(j, "reason", json_string(why));
+    json_object_set_new(j, "pod", json_string(d->pod));
+    json_object_set_new(j, "namespace", json_string(d->pod_namespace));
+    json_object_set_new(j, "identity", json_string(d->spiffe_id));
+    json_object_set_new(j, "uptimeSeconds",
+                        json_integer((loop_now(d->loop) - d->started_ns) / NS_PER_S));
+    json_object_set_new(j, "resources", json_integer((json_int_t)d->control.known.len));
+    if (d->identity && identity_ready(d->identity)) {
+        char until[32];
+        clock_rfc3339(identity_not_after_ns(d->identity), 1, until);
+        json_object_set_new(j, "certificateUntil", json_string(until));
+    }
+    if (d->discovery) {
+        json_object_set_new(j, "operator",
+                            json_string(discovery_state_name(discovery_state(d->discovery))));
+        json_object_set_new(j, "operatorProblem", json_string(discovery_problem(d->discovery)));
+    }
+    json_write(j, out);
+    buf_add_char(out, '\n');
+    json_decref(j);
+}
+
+static void page_info(struct admin *a, struct http_exchange *x)
+{
+    CLEANUP(buf_freep) struct buf out;
+    buf_init(&out, PAGE_MAX);
+    server_info(a->data, &out);
+    http_reply(x, 200, "application/json", buf_slice(&out));
+}
+
+/* Everything held, or what `kind` and `key` name. */
+static void config_dump(const struct data *d, struct slice kind, struct slice key, struct buf *out)
+{
+    size_t n;
+    struct map_entry **list = map_sorted(&d->control.known, &n);
+    for (size_t i = 0; list && i < n; i++) {
+        static const char *const states[] = {"value", "absent", "unchanged", "withheld"};
+        const struct known *k = list[i]->value;
+        struct slice name = slice_of(k->key, k->key_len);
+        if ((kind.len && !slice_ieq(kind, slice_str(prog_kind_name(k->kind)))) ||
+            (key.len && !slice_eq(key, name)))
+            continue;
+        if (k->prog)
+            prog_dump(k->prog, out);
+        else
+            buf_addf(out, "%s %.*s\n  %s\n", prog_kind_name(k->kind), SL_FMT(name),
+                     k->answered ? states[k->state] : "no answer yet");
+    }
+    mem_free(list);
+}
+
+static void page_dump(struct admin *a, struct http_exchange *x)
+{
+    CLEANUP(buf_freep) struct buf out;
+    buf_init(&out, PAGE_MAX);
+    config_dump(a->data, http_exchange_query(x, SL("kind")), http_exchange_query(x, SL("key")), &out);
+    http_reply(x, 200, "text/plain", buf_slice(&out));
+}
+
+static void page_logging(struct admin *a, struct http_exchange *x)
+{
+    char name[16];
+    enum log_level level;
+    (void)a;
+    if (!slice_copy(http_exchange_query(x, SL("level")), name, sizeof name) ||
+        log_level_parse(name, &level) < 0) {
+        http_reply(x, 400, "text/plain", SL("level must be error, warn, info, debug or trace\n"));
+        return;
+    }
+    log_threshold = level;
+    http_reply(x, 200, "text/plain", SL("ok\n"));
+}
+
+static void page_clock(struct admin *a, struct http_exchange *x)
+{
+    uint64_t ms;
+    if (!a->data->options.virtual_clock) {
+        http_reply(x, 404, "text/plain", SL("the clock is the machine's\n"));
+    } else if (!slice_u64(http_exchange_query(x, SL("advance_ms")), UINT32_MAX, &ms)) {
+        http_reply(x, 400, "text/plain", SL("advance_ms must be a number\n"));
+    } else {
+        data_advance(a->data, (int64_t)ms * NS_PER_MS);
+        http_reply(x, 200, "text/plain", SL("ok\n"));
+    }
+}
+
+/* --- routes --------------------------------------------------------------------------------------------- */
+
+static const struct {
+    unsigned ports;
+    const char *method, *path;
+    void (*page)(struct admin *a, struct http_exchange *x);
+} pages[] = {
+    {PORT_ADMIN | PORT_STATUS | PORT_METRICS, "GET", "/stats/prometheus", page_metrics},
+    {PORT_ADMIN | PORT_STATUS | PORT_HEALTH, "GET", "/healthz/ready", page_ready},
+    {PORT_ADMIN, "GET", "/ready", page_ready},
+    {PORT_ADMIN, "GET", "/server_info", page_info},
+    {PORT_ADMIN, "GET", "/config_dump", page_dump},
+    {PORT_ADMIN, "POST", "/logging", page_logging},
+    {PORT_ADMIN, "POST", "/clock", page_clock},
+    {PORT_ADMIN | PORT_STATUS, "POST", "/drain", page_drain},
+    {PORT_ADMIN | PORT_STATUS, "GET", "/drained", page_drained},
+    {PORT_ADMIN | PORT_STATUS, "POST", "/quitquitquit", page_quit},
+};
+
+static void handle(void *user, struct http_exchange *x)
+{
+    struct admin *a = user;
+    bool known = false;
+    for (size_t i = 0; i < N_OF(pages); i++) {
+        if (!(pages[i].ports & (unsigned)http_exchange_tag(x)) ||
+            !slice_is(http_exchange_path(x), pages[i].path))
+            continue;
+        known = true;
+        if (http_exchange_is(x, pages[i].method, pages[i].path)) {
+            pages[i].page(a, x);
+            return;
+        }
+    }
+    if (known)
+        http_reply(x, 405, "text/plain", SL("method not allowed\n"));
+    else
+        http_reply(x, 404, "text/plain", SL("no such page\n"));
+}
+
+int admin_answer(void *data, struct slice what, struct buf *ret, struct err *err)
+{
+    struct data *d = data;
+    if (slice_is(what, "/stats/prometheus"))
+        metrics_page(d, METRICS_TEXT, ret);
+    else if (slice_is(what, "/server_info"))
+        server_info(d, ret);
+    else if (slice_is(what, "/config_dump"))
+        config_dump(d, SLICE_NULL, SLICE_NULL, ret);
+    else
+        return err_set(err, ERR_NOT_FOUND, "no page %.*s", SL_FMT(slice_head(what, 100)));
+    return buf_err(ret) == ERR_OK ? 0 : err_set(err, buf_err(ret), "page too large");
+}
+
+int admin_new(struct data *d, const struct admin_fds *fds, const char *probers,
+              const char *prometheus, struct admin **ret, struct err *err)
+{
+    const struct {
+        int fd, tag;
+    } doors[] = {{fds->admin, PORT_ADMIN},
+                 {fds->status, PORT_STATUS},
+                 {fds->health, PORT_HEALTH},
+                 {fds->metrics, PORT_METRICS}};
+    (void)probers, (void)prometheus;
+    struct admin *a = mem_zalloc(sizeof *a);
+    if (!a)
+        return err_set(err, ERR_NOMEM, "admin pages");
+    a->data = d;
+    if (http_server_new(d->loop, NULL, handle, a, &a->server, err) < 0) {
+        mem_free(a);
+        return -1;
+    }
+    for (size_t i = 0; i < N_OF(doors); i++) {
+        if (doors[i].fd >= 0 && http_server_listen(a->server, doors[i].fd, doors[i].tag, err) < 0) {
+            admin_free(a);
+            return -1;
+        }
+    }
+    *ret = a;
+    return 0;
+}
+
+void admin_free(struct admin *a)
+{
+    if (!a)
+        return;
+    http_server_free(a->server);
+    mem_free(a);
+}
