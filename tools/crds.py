@@ -4,12 +4,14 @@
   crds/<kind>.yaml          the CustomResourceDefinitions, all versions with one schema,
   mesh/api/support.def      the support table that the programs walk,
   docs/support.md           the same table for people,
-  manifests/charts/tulle-base/files/    the CRDs again, where Helm can read them.
+  manifests/charts/tulle-base/files/    the CRDs again, where Helm can read them,
+  tests/unit/mesh/api/every-field/      one object of each kind that sets every field.
 `crds.py` writes them, `crds.py --check` fails when one differs.
 
 A line is `NAME TYPE [option=value|required|nullable]... [STATE] : TEXT [-- NOTE]`; fields of an object
 stand under it, indented by two. STATE is implemented, partial or reported, and holds for what lies
 below until a line says otherwise: flipping that word is all that a newly implemented field needs here.
+A partial enum names the values that are not served: unserved=A,B; only those are reported.
 TYPE is string bool int32 uint32 integer number duration quantity bytes any object, enum(A,B),
 @Type (types.txt, or earlier in the file), [TYPE] for a list or {TYPE} for a map from strings.
 """
@@ -151,7 +153,7 @@ def limits(field):
              "pattern": "pattern", "default": "default"}
     out = {}
     for key, value in field.options.items():
-        if key in ("required",):
+        if key in ("required", "unserved"):
             continue
         if key == "nullable":
             out["nullable"] = True
@@ -173,6 +175,8 @@ def field_schema(field, types):
             f"; {field.note}." if field.note else ".")
     elif field.state == "partial":
         text += f" Implemented in part: {field.note}."
+        if field.type.startswith("enum(") != ("unserved" in field.options):
+            fail(field.where, "unserved= goes with a partial enum, and only there")
     return {"description": text, **schema}
 
 
@@ -297,10 +301,10 @@ def yaml(v, indent=0):
 
 
 def rows(kind, fields, types, prefix, state, out):
-    """(path, state, note, text) of each field; below a reported one nothing more is said."""
+    """(path, state, note, text, unserved values) of each field; below a reported one nothing more is said."""
     for f in fields:
         path, now = f"{prefix}.{f.name}", f.state or state
-        out.append((path, now, f.note if f.state else "", f.text))
+        out.append((path, now, f.note if f.state else "", f.text, f.options.get("unserved", "")))
         if now == "reported":
             continue
         type_, children, below = f.type, f.children, path
@@ -314,6 +318,24 @@ def rows(kind, fields, types, prefix, state, out):
             else:
                 break
         rows(kind, children, types, below, "implemented" if now == "partial" else now, out)
+
+
+def sample(type_, children, options, types):
+    """A value that the schema takes."""
+    if type_[0] == "[":
+        return [sample(type_[1:-1], children, {}, types)]
+    if type_[0] == "{":
+        return {"80": sample(type_[1:-1], children, {}, types)}
+    if type_[0] == "@":
+        top = types[type_[1:]]
+        return sample(top.type, top.children, top.options, types)
+    if type_.startswith("enum("):
+        return type_[5:-1].split(",")[0]
+    if type_ == "object":
+        chosen = children[:1] if options.get("maxProps") == "1" else children
+        return {f.name: sample(f.type, f.children, f.options, types) for f in chosen}
+    return {"string": "x", "bool": True, "int32": 1, "uint32": 1, "integer": 1, "number": 1.5,
+            "duration": "1s", "quantity": "1", "bytes": "aGk=", "any": {"x": "y"}}[type_]
 
 
 def enum_name(name):
@@ -336,13 +358,20 @@ def render():
         out = []
         rows(kind, kind.spec, types, "spec", kind.state, out)
         table.append((kind, out))
+        own = kind.options.get("scope") == "Cluster"
+        value = {"apiVersion": kind.options["group"] + "/" + kind.options["versions"].split(",")[0],
+                 "kind": kind.name, "metadata": {"name": "default" if own else "every-field"},
+                 "spec": sample("object", kind.spec, {}, types)}
+        files[f"tests/unit/mesh/api/every-field/{name}.yaml"] = (
+            "# SPDX-License-Identifier: Apache-2.0\n"
+            f"# Written by tools/crds.py from mesh/api/fields/{name}.txt.\n" + yaml(value) + "\n")
     lines = ["/* SPDX-License-Identifier: Apache-2.0 */",
-             "/* Written by tools/crds.py from mesh/api/fields/: S(kind, path, state, note). */",
+             "/* Written by tools/crds.py from mesh/api/fields/: S(kind, path, state, unserved values, note). */",
              "/* clang-format off */"]
     for kind, out in table:
-        for path, state, note, _ in out:
+        for path, state, note, _, unserved in out:
             lines.append(f"S({enum_name(kind.name)}, {json.dumps(path)}, {state.upper()}, "
-                         f"{json.dumps(note)})")
+                         f"{json.dumps(unserved)}, {json.dumps(note)})")
     lines.append("/* clang-format on */")
     files["mesh/api/support.def"] = "\n".join(lines) + "\n"
     files["docs/support.md"] = support_page(table)
@@ -371,7 +400,7 @@ def support_page(table):
                   f"`{kind.options['group']}`, served as "
                   + ", ".join(kind.options["versions"].split(",")) + f". {kind.text}", "",
                   "| Field | State | Meaning |", "|---|---|---|"]
-        for path, state, note, text in out:
+        for path, state, note, text, _ in out:
             cell = text + (f" *{note[0].upper()}{note[1:]}.*" if note else "")
             lines.append(f"| `{path}` | {state} | {cell} |".replace("\\", "\\\\"))
     return "\n".join(lines) + "\n"

@@ -16,23 +16,25 @@ static void cookie_attribute(const struct rd *d, void *ret)
     rd_str(d, "value", &x->value);
 }
 
-static void hash_cookie(const struct rd *d, struct dr_hash *x)
+static bool hash_cookie(const struct rd *d, struct dr_hash *x)
 {
     struct rd at;
 
     if (!rd_obj(d, "httpCookie", &at))
-        return;
+        return false;
     x->key = DR_HASH_COOKIE;
     rd_str(&at, "name", &x->name);
     rd_str(&at, "path", &x->cookie_path);
     rd_opt_ns(&at, "ttl", &x->cookie_ttl);
     x->cookie_attributes = rd_array(&at, "attributes", sizeof *x->cookie_attributes,
                                     cookie_attribute, &x->n_cookie_attributes);
+    return true;
 }
 
 static void hash(const struct rd *d, void *ret)
 {
     struct dr_hash *x = ret;
+    unsigned keys = 0;
     bool by_source = false;
     struct rd at;
 
@@ -41,14 +43,21 @@ static void hash(const struct rd *d, void *ret)
     if (rd_get(d, "httpHeaderName", &at)) {
         x->key = DR_HASH_HEADER;
         rd_lower(d, "httpHeaderName", &x->name);
-    } else if (rd_get(d, "httpQueryParameterName", &at)) {
+        keys++;
+    }
+    if (rd_get(d, "httpQueryParameterName", &at)) {
         x->key = DR_HASH_QUERY;
         rd_str(d, "httpQueryParameterName", &x->name);
+        keys++;
     }
     rd_bool(d, "useSourceIp", &by_source);
-    if (by_source)
+    if (by_source) {
         x->key = DR_HASH_SOURCE_IP;
-    hash_cookie(d, x);
+        keys++;
+    }
+    keys += hash_cookie(d, x);
+    if (keys > 1)
+        rd_fail(d, NULL, "has more than one key: keep one");
     if (rd_get(d, "minimumRingSize", &at)) {
         rd_u64(d, "minimumRingSize", &x->minimum_ring_size);
         findings_add(d->c->f, FINDING_DEPRECATED, &at.path,

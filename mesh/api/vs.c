@@ -155,17 +155,15 @@ static double fault_share(const struct rd *d)
 {
     uint32_t old = 0;
     double share = 100;
+    bool given = rd_percent(d, "percentage", &share);
     struct rd at;
 
-    if (rd_percent(d, "percentage", &share))
+    if (!rd_get(d, "percent", &at))
         return share;
-    if (rd_get(d, "percent", &at)) {
-        rd_u32(d, "percent", &old);
-        findings_add(d->c->f, FINDING_DEPRECATED, &at.path,
-                     "is an old spelling: write percentage.value: %u instead", (unsigned)old);
-        return old ? (double)old : 100;
-    }
-    return share;
+    rd_u32(d, "percent", &old);
+    findings_add(d->c->f, FINDING_DEPRECATED, &at.path,
+                 "is an old spelling: write percentage.value: %u instead", (unsigned)old);
+    return given ? share : (double)old; /* a written 0 means none */
 }
 
 static const char *const grpc_names[] = {
@@ -237,9 +235,8 @@ static double mirror_share(const struct rd *d)
 {
     static const char *const old[] = {"mirrorPercent", "mirror_percent"};
     double share = 100;
+    bool given = rd_percent(d, "mirrorPercentage", &share);
 
-    if (rd_percent(d, "mirrorPercentage", &share))
-        return share;
     for (size_t i = 0; i < N_OF(old); i++) {
         struct rd at;
         uint32_t v = 0;
@@ -249,7 +246,8 @@ static double mirror_share(const struct rd *d)
         rd_u32(d, old[i], &v);
         findings_add(d->c->f, FINDING_DEPRECATED, &at.path,
                      "is an old spelling: write mirrorPercentage.value: %u instead", (unsigned)v);
-        return v;
+        if (!given)
+            share = v;
     }
     return share;
 }

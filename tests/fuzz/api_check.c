@@ -53,8 +53,8 @@ static void judge(enum api_kind kind, const json_t *obj)
         json_t *status = status_build(&in, json_object_get(obj, "status"));
         json_t *c = json_array_get(json_object_get(status, "conditions"), 1);
         const char *accepted = json_string_value(json_object_get(c, "status"));
-        bool refused = findings_has(&first, FINDING_ERROR) ||
-                       findings_has_kind(&first, FINDING_UNKNOWN_KIND);
+        bool refused =
+            findings_has(&first, FINDING_ERROR) || findings_has_kind(&first, FINDING_UNKNOWN_KIND);
 
         if (!accepted || (strcmp(accepted, "False") == 0) != refused)
             abort();

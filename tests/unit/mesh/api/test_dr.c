@@ -12,7 +12,8 @@ static const struct check_case cases[] = {
      "{http1MaxPendingRequests: 1, http2MaxRequests: 2, maxRequestsPerConnection: 3, maxRetries: "
      "4}}, outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 30s, "
      "maxEjectionPercent: 50}, portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]}, "
-     "subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]}",
+     "subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: "
+     "RANDOM}}}]}",
      ""},
     {"no host", "{}", "invalid spec.host: must name a host"},
     {"address", "{host: 10.0.0.1}", "invalid spec.host: must be a host name"},
@@ -37,8 +38,7 @@ static const struct check_case cases[] = {
      "deprecated spec.trafficPolicy.outlierDetection.consecutiveErrors"},
     {"port missing", POLICY("portLevelSettings: [{tls: {mode: DISABLE}}]"),
      "invalid spec.trafficPolicy.portLevelSettings[0].port.number: must be a port"},
-    {"port twice",
-     POLICY("portLevelSettings: [{port: {number: 1}}, {port: {number: 1}}]"),
+    {"port twice", POLICY("portLevelSettings: [{port: {number: 1}}, {port: {number: 1}}]"),
      "suspect spec.trafficPolicy.portLevelSettings[1].port.number: port 1 stands here twice"},
     {"subset twice", "{host: b, subsets: [{name: a, labels: {x: y}}, {name: a, labels: {x: z}}]}",
      "suspect spec.subsets[1].name: \"a\" is defined twice"},
@@ -51,10 +51,12 @@ static const struct check_case cases[] = {
     {"unknown mode", POLICY("tls: {mode: MAYBE}"),
      "invalid spec.trafficPolicy.tls.mode: must be one of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL, "
      "is \"MAYBE\""},
-    {"distribute", POLICY("loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 50}}]}}"),
+    {"distribute",
+     POLICY("loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 50}}]}}"),
      "invalid spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0]: the shares must"},
-    {"below a subset", "{host: b, subsets: [{name: a, labels: {x: y}, trafficPolicy: {tunnel: "
-                       "{targetHost: h, targetPort: 1}}}]}",
+    {"below a subset",
+     "{host: b, subsets: [{name: a, labels: {x: y}, trafficPolicy: {tunnel: "
+     "{targetHost: h, targetPort: 1}}}]}",
      "unsupported spec.subsets[0].trafficPolicy.tunnel"},
 };
 
@@ -105,8 +107,7 @@ START_TEST(out_of_memory)
 {
     json_t *obj = object_of("DestinationRule", cases[1].spec);
 
-    OOM_SWEEP(n)
-    {
+    OOM_SWEEP (n) {
         struct arena a = ARENA_INIT;
         struct findings f;
 

@@ -61,15 +61,15 @@ static const struct {
     const char *meta, *kind, *workload;
 } owners[] = {
     {"name: p", "Pod", "p"},
-    {"name: p-0, ownerReferences: [{kind: StatefulSet, name: p, controller: true}]",
-     "StatefulSet", "p"},
-    {"name: p, ownerReferences: [{kind: ReplicaSet, name: web-1, controller: true}]",
-     "ReplicaSet", "web-1"}, /* no hash: not of a Deployment */
+    {"name: p-0, ownerReferences: [{kind: StatefulSet, name: p, controller: true}]", "StatefulSet",
+     "p"},
+    {"name: p, ownerReferences: [{kind: ReplicaSet, name: web-1, controller: true}]", "ReplicaSet",
+     "web-1"}, /* no hash: not of a Deployment */
     {"name: p, labels: {pod-template-hash: abc}, ownerReferences: [{kind: ReplicaSet, name: "
      "web-xyz, controller: true}]",
      "ReplicaSet", "web-xyz"},
-    {"name: p, ownerReferences: [{kind: Job, name: backup-29012345, controller: true}]",
-     "CronJob", "backup"},
+    {"name: p, ownerReferences: [{kind: Job, name: backup-29012345, controller: true}]", "CronJob",
+     "backup"},
     {"name: p, ownerReferences: [{kind: Job, name: backup-1, controller: true}]", "Job",
      "backup-1"},
     {"name: p, ownerReferences: [{kind: Node, name: n1}]", "Pod", "p"}, /* not its controller */
@@ -179,8 +179,7 @@ START_TEST(out_of_memory)
 {
     json_t *obj = object_of(NULL, pod_text);
 
-    OOM_SWEEP(n)
-    {
+    OOM_SWEEP (n) {
         struct arena a = ARENA_INIT;
         struct k8s_pod *p;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mesh/api/status.h"
 #include "mesh/api/common.h"
+#include "mesh/api/status.h"
 #include "tests/unit/mesh/api/api_test.h"
 
 static const struct {
@@ -74,16 +74,15 @@ START_TEST(conditions)
         *eq = *slash = '\0';
         c = condition(status, text);
         ck_assert_msg(c != NULL, "%s: no %s", cases[_i].name, text);
-        ck_assert_msg(strcmp(field(c, "status"), eq + 1) == 0, "%s: %s is %s", cases[_i].name,
-                      text, field(c, "status"));
+        ck_assert_msg(strcmp(field(c, "status"), eq + 1) == 0, "%s: %s is %s", cases[_i].name, text,
+                      field(c, "status"));
         ck_assert_msg(strcmp(field(c, "reason"), slash + 1) == 0, "%s: %s is %s", cases[_i].name,
                       text, field(c, "reason"));
         ck_assert_str_eq(field(c, "lastTransitionTime"), "2026-01-31T12:00:00Z");
         ck_assert_int_eq(json_integer_value(json_object_get(c, "observedGeneration")), 7);
         ck_assert(*field(c, "message"));
     }
-    ck_assert((condition(status, "Conflicted") != NULL) ==
-              (cases[_i].finding == FINDING_CONFLICT));
+    ck_assert((condition(status, "Conflicted") != NULL) == (cases[_i].finding == FINDING_CONFLICT));
     ck_assert_uint_eq(json_array_size(json_object_get(status, "validationMessages")),
                       cases[_i].finding >= 0 && cases[_i].finding != FINDING_PARTIAL);
     json_decref(status);
@@ -159,8 +158,7 @@ START_TEST(out_of_memory)
 
     findings_init(&f, &a);
     findings_add_at(&f, FINDING_INVALID, "spec.x", "is so");
-    OOM_SWEEP(n)
-    {
+    OOM_SWEEP (n) {
         json_t *next = status_build(&in, previous);
 
         if (next && !mem_fail_hit())

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The support table, the table of kinds, findings and the shared shapes. */
-#include "mesh/api/support.h"
 #include "mesh/api/common.h"
+#include "mesh/api/support.h"
 #include "tests/unit/mesh/api/api_test.h"
 
 START_TEST(rows_are_in_order)
@@ -19,7 +19,8 @@ START_TEST(rows_are_in_order)
                       rows[i].path);
         ck_assert_msg(!*rows[i].unserved || rows[i].state == SUPPORT_PARTIAL, "%s", rows[i].path);
         ck_assert_msg(rows[i].state != SUPPORT_PARTIAL || *rows[i].note, "%s", rows[i].path);
-        /* Every row but the top ones hangs below an earlier one: that is what the walk relies on. */
+        /* Every row but the top ones hangs below an earlier one: that is what the walk relies on.
+         */
         strcpy(parent, rows[i].path);
         dot = strrchr(parent, '.');
         *dot = '\0';
@@ -138,7 +139,8 @@ START_TEST(findings_are_bounded)
     ck_assert_uint_eq(f.n, FINDINGS_MAX);
     ck_assert_uint_eq(f.dropped, FINDINGS_MAX);
     ck_assert(!findings_has(&f, FINDING_ERROR));
-    findings_add_at(&f, FINDING_INVALID, "spec.a", "late"); /* an error is never lost to a warning */
+    findings_add_at(&f, FINDING_INVALID, "spec.a",
+                    "late"); /* an error is never lost to a warning */
     ck_assert(findings_has(&f, FINDING_ERROR));
     ck_assert(slice_is(findings_first(&f, FINDING_ERROR)->text, "late"));
     findings_add(NULL, FINDING_INVALID, NULL, "nobody listens");

@@ -31,8 +31,9 @@ static const struct check_case cases[] = {
     {"bad host", "{hosts: ['a b'], http: [{" ROUTE "}]}",
      "invalid spec.hosts[0]: must be a host name"},
     {"wrong kind", "{hosts: a}", "invalid spec.hosts: must be a list, is a string"},
-    {"weights of nought", ONE("route: [{destination: {host: b}, weight: 0}, {destination: "
-                              "{host: c}}]"),
+    {"weights of nought",
+     ONE("route: [{destination: {host: b}, weight: 0}, {destination: "
+         "{host: c}}]"),
      "invalid spec.http[0].route: the weights add up to 0"},
     {"negative weight", ONE("route: [{destination: {host: b}, weight: -1}]"),
      "invalid spec.http[0].route[0].weight: must be 0..2147483647, is -1"},
@@ -46,8 +47,10 @@ static const struct check_case cases[] = {
     {"redirect to itself", ONE("redirect: {}"), "invalid spec.http[0].redirect: would lead back"},
     {"redirect code", ONE("redirect: {uri: /x, redirectCode: 200}"),
      "invalid spec.http[0].redirect.redirectCode: must be 301"},
-    {"good redirect", ONE("redirect: {uri: /x, redirectCode: 308, derivePort: "
-                          "FROM_REQUEST_PORT}"), ""},
+    {"good redirect",
+     ONE("redirect: {uri: /x, redirectCode: 308, derivePort: "
+         "FROM_REQUEST_PORT}"),
+     ""},
     {"direct status", ONE("directResponse: {status: 199}"),
      "invalid spec.http[0].directResponse.status: must be 200..599"},
     {"direct body", ONE("directResponse: {status: 200, body: {bytes: 'aGk='}}"), ""},
@@ -91,7 +94,8 @@ static const struct check_case cases[] = {
      "invalid spec.http[0].route[0].destination.port.number: must be 0..65535, is 70000"},
     {"export", "{hosts: [a], http: [{" ROUTE "}], exportTo: ['*', b]}",
      "invalid spec.exportTo[0]: \"*\" must stand alone"},
-    {"no regex", ONE("match: [{uri: {regex: '(a'}}], " ROUTE), "regex spec.http[0].match[0].uri.regex: \"(a\""},
+    {"no regex", ONE("match: [{uri: {regex: '(a'}}], " ROUTE),
+     "regex spec.http[0].match[0].uri.regex: \"(a\""},
     {"no such group", ONE(ROUTE ", rewrite: {uriRegexRewrite: {match: a, rewrite: '\\1'}}"),
      "invalid spec.http[0].rewrite.uriRegexRewrite.rewrite"},
     {"rewrite twice", ONE(ROUTE ", rewrite: {uri: /a, uriRegexRewrite: {match: a, rewrite: b}}"),
@@ -174,8 +178,7 @@ START_TEST(out_of_memory)
 {
     json_t *obj = object_of("VirtualService", cases[1].spec);
 
-    OOM_SWEEP(n)
-    {
+    OOM_SWEEP (n) {
         struct arena a = ARENA_INIT;
         struct findings f;
 
