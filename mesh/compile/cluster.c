@@ -60,12 +60,22 @@ static struct rules rules_of(struct cc *c, struct slice host, struct slice servi
     return r;
 }
 
-static const struct dr_policy *top_policy(const struct rules *r)
+/* The first top-level policy counts, alone; whoever wrote another is told. */
+static const struct dr_policy *top_policy(struct cc *c, const struct rules *r)
 {
-    for (uint32_t i = 0; i < r->n; i++)
-        if (r->p[i]->dr->policy)
-            return r->p[i]->dr->policy;
-    return NULL;
+    const struct ix_object *winner = NULL;
+
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!r->p[i]->dr->policy)
+            continue;
+        if (!winner)
+            winner = r->p[i];
+        else
+            cc_problem(c, FINDING_CONFLICT, INDEX_DR, r->p[i]->meta, SL("spec.trafficPolicy"),
+                       "the older DestinationRule %.*s/%.*s has one for this host, which holds",
+                       SL_FMT(winner->meta->ns), SL_FMT(winner->meta->name));
+    }
+    return winner ? winner->dr->policy : NULL;
 }
 
 static const struct dr_subset *find_subset(const struct rules *r, struct slice name)
@@ -268,7 +278,6 @@ static void missing(struct cc *c, struct prog_cluster *to, const struct ix_objec
                     struct slice path, struct slice what)
 {
     to->problem = what;
-    c->state = PROG_WITHHELD;
     if (vs)
         cc_problem(c, FINDING_REFERENCE, INDEX_VS, vs->meta, path, "%.*s", SL_FMT(what));
 }
@@ -287,7 +296,7 @@ static void apply_rules(struct cc *c, const struct target *t, uint16_t port,
                         const struct ix_object *vs, struct slice path, struct prog_cluster *to)
 {
     struct rules r = rules_of(c, t->host, t->ns);
-    struct dr_policy policy = merge((struct dr_policy){0}, top_policy(&r), port);
+    struct dr_policy policy = merge((struct dr_policy){0}, top_policy(c, &r), port);
     const struct dr_subset *s = to->subset.len ? find_subset(&r, to->subset) : NULL;
 
     if (s) {

@@ -163,6 +163,11 @@ static void destinations(struct cc *c, struct builder *b, const struct from *f,
             c, b, index_fqdn(c->x, d->destination.host, f->o->meta->ns, c->a), d->destination.port,
             d->destination.subset, f->o,
             cc_printf(c, "%.*s.route[%u].destination", SL_FMT(f->path), i));
+        /* What is not there yet withholds the whole; a mirror does not. (A problem beside MUTUAL is
+         * about the mode.) */
+        if (b->s->n_clusters && b->s->clusters[one->cluster].problem.len &&
+            b->s->clusters[one->cluster].tls != PROG_TLS_MUTUAL)
+            c->state = PROG_WITHHELD;
         one->weight = weight;
         headers(c, &d->headers, &one->headers);
         *total += weight;

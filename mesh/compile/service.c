@@ -41,9 +41,10 @@ static const struct ix_service *service_of_pod(struct cc *c, const struct ix_pod
         const struct ix_slice *e = pod->slices[i];
 
         cc_dep(c, INDEX_TOKEN_SLICE(istr_slice(e->ns), istr_slice(e->name)));
+        if (e->service)
+            cc_dep(c, INDEX_TOKEN_SERVICE(istr_slice(e->ns), istr_slice(e->service->name)));
         if (!e->service || !e->service->known)
             continue;
-        cc_dep(c, INDEX_TOKEN_SERVICE(istr_slice(e->ns), istr_slice(e->service->name)));
         for (uint32_t k = 0; k < e->n_ports; k++)
             for (uint32_t n = 0; n < e->service->n_ports && e->ports[k].port == port; n++) {
                 const struct ix_port *p = &e->service->ports[n];
@@ -111,6 +112,8 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
         return NULL;
     }
     cc_dep(c, INDEX_TOKEN_MESH);
+    if (c->client->pod.len) /* its labels choose matches and rules */
+        cc_dep(c, INDEX_TOKEN_POD(c->client->namespace_, c->client->pod));
     t = ip.len ? target_of_ip(c, &ip) : target_of_authority(c, host);
     if (t.kind == TARGET_NONE ||
         (t.kind != TARGET_POD && !target_port_find(&t, b.port, &p)))

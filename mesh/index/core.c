@@ -820,6 +820,21 @@ static void note_slices_of(struct index_changes *c, const struct ix_service *svc
         note(c, INDEX_TOKEN_SERVICE(istr_slice(svc->ns), istr_slice(svc->name)));
 }
 
+/* Pods of `s` that `other` (may be NULL) does not name: they came or went. */
+static void note_members(struct index_changes *c, const struct ix_slice *s,
+                         const struct ix_slice *other)
+{
+    for (uint32_t i = 0; c && i < s->n_endpoints; i++) {
+        const struct ix_pod *p = s->endpoints[i].pod;
+        bool there = false;
+
+        for (uint16_t k = 0; p && other && k < p->n_slices; k++)
+            there |= p->slices[k] == other;
+        if (p && !there)
+            note(c, INDEX_TOKEN_POD(istr_slice(p->ns), istr_slice(p->name)));
+    }
+}
+
 static bool ports_same(const struct ix_slice *a, const struct ix_slice *b)
 {
     if (a->n_ports != b->n_ports)
@@ -854,6 +869,9 @@ int put_slice(struct index *x, const json_t *obj, struct index_changes *c, struc
         note_slices_of(c, svc);
         note_slices_of(c, old ? old->service : NULL);
     }
+    note_members(c, s, old);
+    if (old)
+        note_members(c, old, s);
     if (svc)
         service_link(svc, s); /* before the old one goes, so that the service stays */
     if (old)
@@ -871,6 +889,7 @@ bool remove_slice(struct index *x, struct slice ns, struct slice name, struct in
         return false;
     note(c, INDEX_TOKEN_SLICE(ns, name));
     note_slices_of(c, s->service);
+    note_members(c, s, NULL);
     slice_out(x, s);
     return true;
 }

@@ -171,14 +171,17 @@ static void free_core(struct index *x)
 
 void index_free(struct index *x)
 {
-    struct iset *sets[] = {&x->namespaces, &x->nodes, &x->services, &x->slices,
-                           &x->pods, &x->pods_ip[0], &x->pods_ip[1], &x->vips};
-
     if (!x)
         return;
     free_core(x);
-    for (size_t i = 0; i < N_OF(sets); i++)
-        iset_fini(sets[i]);
+    iset_fini(&x->namespaces);
+    iset_fini(&x->nodes);
+    iset_fini(&x->services);
+    iset_fini(&x->slices);
+    iset_fini(&x->pods);
+    iset_fini(&x->pods_ip[0]);
+    iset_fini(&x->pods_ip[1]);
+    iset_fini(&x->vips);
     for (int k = 0; k < INDEX_KINDS; k++) {
         ISET_EACH (&x->objects[k], struct ix_object, o)
             object_unref(o);

@@ -169,12 +169,107 @@ static void same_bytes(const struct index *x, const struct index *y, const struc
                   "%.*s depends on the order of objects", SL_FMT(q->name));
 }
 
+/* --- dependencies ------------------------------------------------------------------------------------- */
+static bool meets(const struct compiled *c, const struct index_changes *changes)
+{
+    for (uint32_t i = 0; i < c->n_deps; i++)
+        for (size_t k = 0; k < changes->n; k++)
+            if (c->deps[i] == changes->p[k])
+                return true;
+    return changes->all;
+}
+
+static bool next_query(struct slice *rest, struct query *q)
+{
+    struct slice line;
+
+    while (slice_next(rest, '\n', &line)) {
+        if (!next_word(&line, &q->name) || q->name.len == 0 || q->name.p[0] == '#' ||
+            slice_eq(q->name, SL("address")))
+            continue;
+        ck_assert(next_word(&line, &q->ns) && next_word(&line, &q->pod) &&
+                  next_word(&line, &q->kind));
+        if (!next_word(&line, &q->key))
+            q->key = SL("");
+        return true;
+    }
+    return false;
+}
+
+#define MAX_QUERIES 64
+static size_t ask_all(const struct index *x, struct slice queries, struct arena *a,
+                      struct compiled ret[MAX_QUERIES])
+{
+    struct query q;
+    size_t n = 0;
+
+    while (next_query(&queries, &q)) {
+        ck_assert_uint_lt(n, MAX_QUERIES);
+        ask(x, &q, a, &ret[n++]);
+    }
+    return n;
+}
+
+static void same_or_told(const struct compiled *before, const struct compiled *after, size_t n,
+                         const struct index_changes *c, size_t doc)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool same = before[i].state == after[i].state &&
+                    slice_eq(before[i].payload, after[i].payload) &&
+                    before[i].n_origins == after[i].n_origins &&
+                    before[i].n_problems == after[i].n_problems;
+
+        ck_assert_msg(same || meets(&before[i], c),
+                      "query %zu changed with document %zu, but depends on no token of the change", i,
+                      doc);
+    }
+}
+
+/* Take each object out and put it back: whoever's resource changes was told so by a token. */
+START_TEST(dependencies_suffice)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    char *dir = arena_printf(&a, DIR_CASES "/%s", cases[_i]->d_name);
+    struct slice yaml = read_file(&a, arena_printf(&a, "%s/objects.yaml", dir));
+    struct slice queries = read_file(&a, arena_printf(&a, "%s/queries", dir));
+    static struct compiled with[MAX_QUERIES], without[MAX_QUERIES];
+    struct index *x = index_new();
+    struct yaml_docs docs = {0};
+    struct err err = {0};
+
+    picture_docs(yaml, &docs);
+    for (size_t i = 0; i < docs.len; i++)
+        picture_put(x, &docs, i);
+    set_addresses(x, queries);
+    size_t n = ask_all(x, queries, &a, with);
+    for (size_t i = 0; i < docs.len; i++) {
+        const json_t *meta = json_object_get(docs.p[i].value, "metadata");
+        struct index_changes gone = {0}, back = {0};
+        enum index_kind kind;
+
+        index_kind_of(docs.p[i].value, &kind);
+        ck_assert(index_remove(x, kind,
+                               slice_str(json_string_value(json_object_get(meta, "namespace"))),
+                               slice_str(json_string_value(json_object_get(meta, "name"))), &gone));
+        ask_all(x, queries, &a, without);
+        same_or_told(with, without, n, &gone, i);
+        ck_assert_int_eq(index_put(x, kind, docs.p[i].value, &back, &err), 0);
+        ask_all(x, queries, &a, with);
+        same_or_told(without, with, n, &back, i);
+        index_changes_fini(&gone);
+        index_changes_fini(&back);
+    }
+    index_free(x);
+    yaml_docs_fini(&docs);
+}
+END_TEST
+
 START_TEST(golden)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
     char *dir = arena_printf(&a, DIR_CASES "/%s", cases[_i]->d_name);
     struct slice yaml = read_file(&a, arena_printf(&a, "%s/objects.yaml", dir));
-    struct slice queries = read_file(&a, arena_printf(&a, "%s/queries", dir)), rest, line;
+    struct slice queries = read_file(&a, arena_printf(&a, "%s/queries", dir)), rest;
     struct index *x, *shuffled[3];
     struct yaml_docs docs = {0};
     struct rnd r;
@@ -198,18 +293,10 @@ START_TEST(golden)
     }
     churn(shuffled[2], &docs);
     rest = queries;
-    while (slice_next(&rest, '\n', &line)) {
-        struct query q;
+    for (struct query q; next_query(&rest, &q);) {
         struct compiled c;
         struct buf out;
 
-        if (!next_word(&line, &q.name) || q.name.len == 0 || q.name.p[0] == '#' ||
-            slice_eq(q.name, SL("address")))
-            continue;
-        ck_assert(next_word(&line, &q.ns) && next_word(&line, &q.pod) &&
-                  next_word(&line, &q.kind));
-        if (!next_word(&line, &q.key))
-            q.key = SL("");
         ask(x, &q, &a, &c);
         buf_init(&out, 1 << 20);
         report(&c, q.key, &out);
@@ -236,4 +323,5 @@ TESTS(compile_golden)
     if (n_cases <= 0)
         abort();
     tcase_add_loop_test(tc, golden, 0, n_cases);
+    tcase_add_loop_test(tc, dependencies_suffice, 0, n_cases);
 }
