@@ -143,8 +143,7 @@ static void server_info(const struct data *d, struct buf *out)
                             json_string(discovery_state_name(discovery_state(d->discovery))));
         json_object_set_new(j, "operatorProblem", json_string(discovery_problem(d->discovery)));
     }
-    json_write(j, out);
-    buf_add_char(out, '\n');
+    json_write(j, JSON_PRETTY, out);
     json_decref(j);
 }
 
