@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of push share: resources (push_res.c), clients (push.c). */
+#pragma once
+
+#include "lib/base/map.h"
+#include "lib/base/vec.h"
+#include "operator/push.h"
+#include "operator/tokens.h"
+
+struct client;
+struct sub;
+
+/* One compiled resource, shared by all clients that would see the same: by namespace and labels for
+ * SERVICE, by namespace for NAMES, by pod for INBOUND, by everybody for the others. */
+struct res {
+    enum prog_kind kind;
+    struct slice key, ns;  /* ns: of the class */
+    char *id;              /* in the cache */
+    bool compiled, dirty;
+    enum prog_state state;
+    struct wire_version version;
+    struct slice payload;
+    struct origin *origins;
+    struct compile_problem *problems;
+    struct slice *endpoint_keys;
+    struct token_entry *deps, *by_object; /* by_object: origins, then problems */
+    uint32_t n_origins, n_problems, n_endpoint_keys, n_deps;
+    struct arena arena;    /* of the above */
+    struct sub *subs;
+    size_t n_subs;
+};
+
+struct sub {
+    struct client *client;
+    struct res *res;
+    struct sub *next, **pprev; /* of the resource */
+    struct wire_version has;   /* what the proxy holds, by its word or by acknowledgement */
+    struct wire_version sent;  /* in the unanswered push */
+    bool holds, in_flight, pending, rejected;
+    bool answered;             /* the state of `res` was acknowledged */
+    bool flying_value;
+    bool wanted;               /* asked for; not only a part of a service */
+    bool needed;               /* mark of a sweep */
+};
+
+enum client_state { CLIENT_NEW, CLIENT_WAITS, CLIENT_LIVE };
+struct client {
+    struct push *push;
+    struct client *next, **pprev;
+    struct grpc_stream *stream;
+    enum client_state state;
+    char *spiffe, *ns, *pod, *version, *workload;
+    struct ipaddr ip;
+    uint32_t labels;           /* hash: its class */
+    struct map subs;           /* kind and key -> struct sub */
+    uint64_t nonce;            /* of the unanswered push, 0 = none */
+    int64_t sent_ns, connected_ns;
+    size_t n_pending;
+    bool sweep, queued, rejected, warmed;
+    struct client *queue_next;
+    struct loop_timer timer;   /* pod awaited, or acknowledgement overdue */
+    struct buf early;          /* messages before the pod is known, each behind its length */
+    uint64_t epoch;            /* of the tally that counted it */
+    uint8_t verdict;
+    char reject_text[200];
+};
+
+struct push {
+    struct loop *loop;
+    struct push_opts opts;
+    char *roots;
+    bool ready, freeing;
+    struct map cache;          /* id -> struct res */
+    struct tokens deps, objects;
+    VEC(struct res *) dirty;
+    bool all_dirty, filter_changed;
+    int64_t first_change_ns;   /* 0 = none waits */
+    struct loop_timer timer;
+    struct client *clients, *queue;
+    struct loop_task pump;
+    struct map warm;           /* namespace/workload -> struct warm */
+    uint64_t last_nonce, epoch;
+    struct push_stats stats;
+};
+
+/* --- push_res.c --- */
+/* The resource of a client's class, made and compiled when it is new. NULL: no memory. */
+struct res *res_get(struct push *p, const struct client *c, enum prog_kind kind, struct slice key);
+/* After its last subscription went. */
+void res_release(struct push *p, struct res *r);
+void res_free(struct push *p, struct res *r);
+/* Compile again; true when state or content changed. */
+bool res_compile(struct push *p, struct res *r);
+void res_mark(struct push *p, struct res *r);
+void res_touch(struct push *p, const struct res *r);
+uint64_t res_object_token(enum index_kind kind, struct slice ns, struct slice name);
+/* Interest in Settings and Names is everybody's, and tells nothing about an object. */
+static inline bool res_counts(const struct res *r)
+{
+    return r->kind != PROG_SETTINGS && r->kind != PROG_NAMES;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "operator/source.h"
+
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/kube/store.h"
+#include "operator/source_int.h"
+
+static const struct {
+    enum index_kind kind;
+    enum kube_kind resource;
+} kinds[] = {
+    {INDEX_NAMESPACE, KUBE_NAMESPACE}, {INDEX_NODE, KUBE_NODE},
+    {INDEX_POD, KUBE_POD},             {INDEX_SERVICE, KUBE_SERVICE},
+    {INDEX_SLICE, KUBE_ENDPOINT_SLICE}, {INDEX_VS, KUBE_VIRTUAL_SERVICE},
+    {INDEX_DR, KUBE_DESTINATION_RULE}, {INDEX_SE, KUBE_SERVICE_ENTRY},
+    {INDEX_PA, KUBE_PEER_AUTHENTICATION}, {INDEX_AP, KUBE_AUTHORIZATION_POLICY},
+    {INDEX_MESH, KUBE_MESH},
+};
+
+struct kube_source;
+struct watched {
+    struct kube_source *src;
+    enum index_kind kind;
+    struct kube_store *store; /* keys and versions alone */
+    struct kube_watch *watch;
+};
+struct kube_source {
+    struct source source;
+    struct model *model;
+    struct watched watched[N_OF(kinds)];
+    unsigned n_synced;
+};
+
+static void changed(void *user, enum kube_event_type type, struct slice key, const void *old,
+                    const void *new, const json_t *obj)
+{
+    struct watched *w = user;
+    struct slice ns, name;
+    (void)old, (void)new;
+    if (type != KUBE_DELETED && obj) {
+        model_put(w->src->model, w->kind, obj);
+    } else if (type == KUBE_DELETED) {
+        kube_key_split(key, &ns, &name);
+        model_remove(w->src->model, w->kind, ns, name);
+    }
+}
+
+static void synced(void *user, bool absent)
+{
+    struct watched *w = user;
+    struct kube_source *s = w->src;
+    LOG(INFO, "Collection was read", "kind=%s objects=%zu served=%d", index_kind_name(w->kind),
+        kube_store_len(w->store), !absent);
+    unsigned n = 0;
+    for (size_t i = 0; i < N_OF(kinds); i++)
+        n += s->watched[i].store && (kube_store_synced(s->watched[i].store) || &s->watched[i] == w);
+    if (n == N_OF(kinds))
+        model_set_synced(s->model);
+}
+
+static const struct kube_store_ops store_ops = {.changed = changed, .synced = synced};
+
+static void kube_source_free(struct source *src)
+{
+    struct kube_source *s = CONTAINER_OF(src, struct kube_source, source);
+    for (size_t i = 0; i < N_OF(kinds); i++) {
+        kube_watch_stop(s->watched[i].watch);
+        if (s->watched[i].store)
+            kube_store_free(s->watched[i].store);
+    }
+    mem_free(s);
+}
+
+static struct source_stats kube_source_stats(const struct source *src)
+{
+    const struct kube_source *s = CONTAINER_OF(src, struct kube_source, source);
+    struct source_stats sum = {0};
+    for (size_t i = 0; i < N_OF(kinds); i++) {
+        struct kube_watch_stats w = kube_watch_stats(s->watched[i].watch);
+        sum.lists += w.lists;
+        sum.watches += w.watches;
+        sum.events += w.events;
+        sum.errors += w.errors;
+        sum.kinds++;
+        sum.absent += w.absent;
+    }
+    return sum;
+}
+
+int source_kube(struct kube_client *client, struct model *m, struct source **ret, struct err *err)
+{
+    struct kube_source *s = mem_zalloc(sizeof *s);
+    if (!s)
+        return err_set(err, ERR_NOMEM, "source");
+    s->source = (struct source){kube_source_free, kube_source_stats};
+    s->model = m;
+    for (size_t i = 0; i < N_OF(kinds); i++) {
+        struct watched *w = &s->watched[i];
+        const struct kube_resource *r = kube_resource(kinds[i].resource);
+        w->src = s;
+        w->kind = kinds[i].kind;
+        if (kube_store_new(r->plural, &store_ops, w, &w->store, err) < 0)
+            goto fail;
+        struct kube_watch_opts o = {.resource = r, .sink = kube_store_sink(w->store)};
+        if (kube_watch_start(client, &o, &w->watch, err) < 0)
+            goto fail;
+    }
+    *ret = &s->source;
+    return 0;
+fail:
+    kube_source_free(&s->source);
+    return -1;
+}
+
+void source_free(struct source *s)
+{
+    if (s)
+        s->free(s);
+}
+
+struct source_stats source_stats(const struct source *s)
+{
+    return s->stats(s);
+}
