@@ -37,7 +37,7 @@ render() {
 	    pod-security.kubernetes.io/enforce: restricted
 	HEAD
     helm template tulle-base manifests/charts/tulle-base --namespace tulle-system \
-        --set crds.istio=always --no-hooks
+        --set crds.istio=always,crds.tulle=always --no-hooks
     # The operator makes Mesh itself: one apply cannot hold a kind and its first object.
     helm template tulle manifests/charts/tulle --namespace tulle-system --no-hooks \
         --set createMesh=false --kube-version 1.34.0

@@ -26,11 +26,13 @@ static struct slice borrowed(const json_t *obj, const char *key)
 static bool condition_true(const struct rd *status, const char *type)
 {
     const json_t *list = json_object_get(status->v, "conditions");
-    json_t *c;
-    size_t i;
 
-    json_array_foreach(list, i, c) if (slice_is(borrowed(c, "type"), type)) return slice_is(
-        borrowed(c, "status"), "True");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
+
+        if (slice_is(borrowed(c, "type"), type))
+            return slice_is(borrowed(c, "status"), "True");
+    }
     return false;
 }
 
@@ -174,12 +176,10 @@ static void pod_owner(const struct rd *root, struct k8s_pod *pod)
 
 static uint32_t count_ports(const json_t *containers)
 {
-    json_t *one;
-    size_t i;
     uint32_t n = 0;
 
-    json_array_foreach(containers, i, one) n +=
-        (uint32_t)json_array_size(json_object_get(one, "ports"));
+    for (size_t i = 0; i < json_array_size(containers); i++)
+        n += (uint32_t)json_array_size(json_object_get(json_array_get(containers, i), "ports"));
     return n;
 }
 
@@ -240,13 +240,15 @@ static void pod_ports(const struct rd *spec, struct k8s_pod *pod)
 
 static void proxy_status(const struct rd *status, struct k8s_pod *pod)
 {
-    const json_t *list = json_object_get(status->v, pod->proxy_native ? "initContainerStatuses"
-                                                                      : "containerStatuses");
-    json_t *one;
-    size_t i;
+    const json_t *list = json_object_get(
+        status->v, pod->proxy_native ? "initContainerStatuses" : "containerStatuses");
 
-    json_array_foreach(list, i, one) if (slice_is(borrowed(one, "name"), PROXY)) pod->proxy_ready =
-        json_is_true(json_object_get(one, "ready"));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *one = json_array_get(list, i);
+
+        if (slice_is(borrowed(one, "name"), PROXY))
+            pod->proxy_ready = json_is_true(json_object_get(one, "ready"));
+    }
 }
 
 int k8s_pod_decode(const json_t *obj, struct arena *a, struct k8s_pod **ret, struct findings *f)
