@@ -145,7 +145,8 @@ $(O)/bin/tulle-proxy: $(O)/proxy/supervisor_main.o $(O)/proxy.a $(SUPERVISOR_LIB
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS)) $(if $(SAN),,-static-pie) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_lib/base)
 
-# RE2 is C++ and large: a shared object that the first regular expression loads (lib/base/re.h).
+# RE2 is C++ and large: a shared object that the first regular expression loads (lib/base/re.h). C
+# programs carry no C++ runtime of the sanitizers, so checks that need one are off in it.
 # (UBSan's function check needs its C++ runtime, which a C program does not carry.)
 RE2_SO := $(O)/bin/tulle-re2.so
 $(RE2_SO): lib/base/re2/shim.cc lib/base/re2/shim.h
