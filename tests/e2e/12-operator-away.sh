@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# The operator is killed and stays away for a while: traffic goes on; a new pod waits, and comes up by
+# itself when the operator is back.
+
+need_shop || { fail "fixtures"; exit 1; }
+no_policies
+loader=$(pod_of "$SHOP" app=load)
+probe=$(pod_of "$SHOP" app=probe)
+out=$E2E_DIR/away.json
+
+operator_off() {
+    k scale deployment -n "$SYSTEM" tulle-operator --replicas 0 >/dev/null
+    k delete pod -n "$SYSTEM" -l app.kubernetes.io/component=operator --force --grace-period 0 \
+        >/dev/null 2>&1
+    eventually 30 same "$(k get pods -n "$SYSTEM" -l app.kubernetes.io/component=operator -o name |
+        wc -l)" 0
+}
+operator_on() {
+    k scale deployment -n "$SYSTEM" tulle-operator --replicas 1 >/dev/null &&
+        rollout "$SYSTEM" tulle-operator
+}
+late_pod() {
+    caller_yaml late "$PROBE_IMAGE" | k apply -n "$SHOP" -f - >/dev/null
+    eventually 20 late_has_started
+}
+late_name() {
+    k get pods -n "$SHOP" -l app=late -o jsonpath='{.items[0].metadata.name}'
+}
+late_has_started() {
+    k get pod -n "$SHOP" "$(late_name)" -o json | jq -e '[.status.initContainerStatuses[]?,
+        .status.containerStatuses[]?] | any(.[]; .name == "istio-proxy" and .state.running)' >/dev/null
+}
+late_is_ready() {
+    k get pod -n "$SHOP" "$(late_name)" -o json |
+        jq -e 'any(.status.conditions[]; .type == "Ready" and .status == "True")' >/dev/null
+}
+crashes() {
+    k get pods -n "$SHOP" -o json | jq '[.items[] | (.status.containerStatuses // [],
+        .status.initContainerStatuses // []) | .[].restartCount] | add'
+}
+
+rule_arrives() {
+    apply "$SHOP" /dev/stdin >/dev/null <<'Y'
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: payment}
+spec:
+  hosts: [payment]
+  http:
+    - match: [{uri: {exact: /teapot}}]
+      fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+      route: [{destination: {host: payment}}]
+    - route: [{destination: {host: payment}}]
+Y
+    answers 418 "$SHOP" "$probe" http://payment/teapot
+}
+
+check "warm" eventually 20 answers 200 "$SHOP" "$probe" http://frontend/
+restarts=$(crashes)
+load_start "$out" "$SHOP" "$loader" --rate 100 --seconds 60 http://frontend/
+sleep 1
+check "the operator is killed" operator_off
+check "traffic goes on" throughout 4 answers 200 "$SHOP" "$probe" http://frontend/
+check "a new pod is made meanwhile" late_pod
+check "and waits" throughout 4 not late_is_ready
+check "the operator comes back" operator_on
+check "the waiting pod recovers by itself" eventually 40 late_is_ready
+check "and can call" eventually 20 answers 200 "$SHOP" "$(late_name)" http://frontend/
+check "rules reach the old proxies again" eventually 30 rule_arrives
+check "the load ended" load_end "$out"
+check "not one of its requests failed" no_failure "$out"
+check "no container was restarted" same "$(crashes)" "$restarts"
+k delete deployment -n "$SHOP" late --wait=false >/dev/null 2>&1
+no_policies

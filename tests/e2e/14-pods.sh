@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What a sidecar must not break: Jobs end, init containers have network, probes of all three kinds and
+# lifecycle hooks work, a pod may stay out, another namespace's pods are left alone.
+
+need_shop && need_bare || { fail "fixtures"; exit 1; }
+no_policies
+
+job_yaml() {
+    cat <<EOF
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      initContainers:
+        - name: early
+          image: $PROBE_IMAGE
+          imagePullPolicy: IfNotPresent
+          command: [curl, -sf, --retry, "3", --retry-connrefused, "http://payment/early"]
+      containers:
+        - name: job
+          image: $PROBE_IMAGE
+          imagePullPolicy: IfNotPresent
+          command: [curl, -sf, "http://frontend/"]
+EOF
+}
+job_is_done() {
+    k get job -n "$SHOP" once -o json | jq -e 'any(.status.conditions[]?; .type == "Complete" and
+        .status == "True")' >/dev/null
+}
+probes_yaml() {
+    cat <<EOF
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: probes}
+spec:
+  selector: {matchLabels: {app: probes}}
+  template:
+    metadata: {labels: {app: probes}}
+    spec:
+      terminationGracePeriodSeconds: 3
+      containers:
+        - name: probes
+          image: $SHOP_IMAGE
+          imagePullPolicy: IfNotPresent
+          env: [{name: NAME, value: probes}]
+          ports: [{name: http, containerPort: 8080}]
+          startupProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
+          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+          livenessProbe: {httpGet: {path: $1, port: 8080}, periodSeconds: 1, failureThreshold: 2}
+          lifecycle: {postStart: {httpGet: {path: /healthz, port: http}}}
+EOF
+}
+probes_restarts() {
+    k get pods -n "$SHOP" -l app=probes -o json |
+        jq '[.items[].status.containerStatuses[] | select(.name == "probes") | .restartCount] | add'
+}
+out_yaml() { caller_yaml out "$PROBE_IMAGE" out sidecar.istio.io/inject=false; }
+deploy() { "$@" | k apply -n "$SHOP" -f - >/dev/null; }
+finish() {
+    k delete -n "$SHOP" job/once deployment/probes deployment/out --ignore-not-found --wait=false \
+        >/dev/null 2>&1
+}
+
+finish
+eventually 30 not k get job -n "$SHOP" once >/dev/null
+check "a Job with a sidecar is made" deploy job_yaml
+check "its init container had network, and it completed" eventually 60 job_is_done
+check "its output is the shop's" says '"service":"order"' k logs -n "$SHOP" job/once -c job
+# The liveness probe asks for a page that any path serves; postStart ran or the container would be
+# restarted.
+check "a deployment with HTTP and TCP probes and a hook" deploy probes_yaml /healthz
+check "becomes ready" rollout "$SHOP" probes
+check "and stays up" throughout 4 same "$(probes_restarts)" 0
+check "STRICT does not lock the kubelet out" apply "$SHOP" /dev/stdin <<'Y'
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: STRICT}}
+Y
+eventually 10 programmed "$SHOP" pa default >/dev/null
+check "(no restart)" throughout 4 same "$(probes_restarts)" 0
+check "a pod that opts out" deploy out_yaml
+check "runs" rollout "$SHOP" out
+check "without a sidecar" not has_sidecar "$SHOP" "$(pod_of "$SHOP" app=out)"
+check "Mesh names it as a bare pod in a labelled namespace" eventually 20 \
+    says "$SHOP.*out-" k get mesh default -o json
+finish
+no_policies
