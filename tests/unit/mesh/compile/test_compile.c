@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/base/mem.h"
+#include "mesh/compile/compile.h"
+#include "tests/unit/mesh/compile/picture.h"
+#include "tests/unit/tcase.h"
+
+static const struct {
+    const char *app, *name;
+    uint16_t port;
+    enum prog_protocol want;
+} protocols[] = {
+    {"http", "tcp", 80, PROG_HTTP},     {"", "http", 80, PROG_HTTP},   {"", "http-web", 80, PROG_HTTP},
+    {"", "httpx", 80, PROG_AUTO},       {"", "HTTP2-a", 80, PROG_HTTP2}, {"", "grpc", 80, PROG_GRPC},
+    {"", "grpc-web", 80, PROG_HTTP},    {"", "grpc-web-a", 80, PROG_HTTP}, {"", "https-a", 443, PROG_TLS},
+    {"", "tcp-a", 80, PROG_TCP},        {"", "mysql", 1, PROG_TCP},    {"", "", 3306, PROG_TCP},
+    {"", "", 25, PROG_TCP},             {"", "web", 53, PROG_TCP},     {"", "", 27017, PROG_TCP},
+    {"", "", 80, PROG_AUTO},            {"http", "", 3306, PROG_HTTP}, {"company.example/x", "http", 80, PROG_HTTP},
+    {"kubernetes.io/h2c", "", 80, PROG_HTTP2},
+};
+
+START_TEST(protocol)
+{
+    ck_assert_msg(compile_protocol(slice_str(protocols[_i].app), slice_str(protocols[_i].name),
+                                   protocols[_i].port) == protocols[_i].want,
+                  "%s %s %u", protocols[_i].app, protocols[_i].name, protocols[_i].port);
+}
+END_TEST
+
+static const struct {
+    enum prog_kind kind;
+    const char *key;
+} bad_keys[] = {
+    {PROG_SERVICE, ""},        {PROG_SERVICE, "web"},      {PROG_SERVICE, "web:0"},
+    {PROG_SERVICE, "web:99999"}, {PROG_SERVICE, "a b:80"}, {PROG_SERVICE, "u@web:80"},
+    {PROG_ENDPOINTS, "x"},     {PROG_ENDPOINTS, "EndpointSlice/a/b/c/d"}, {PROG_ENDPOINTS, ""},
+    {PROG_WORKLOAD, "web"},    {(enum prog_kind)99, ""},
+};
+
+START_TEST(bad_key)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct index *x = index_new();
+    struct compile_input in = {.index = x};
+    struct compile_client client = {.namespace_ = SL("shop")};
+    struct compiled c;
+
+    ck_assert_int_eq(compile_resource(&in, &client, bad_keys[_i].kind, slice_str(bad_keys[_i].key),
+                                      &a, &c),
+                     ERR_INVALID);
+    index_free(x);
+}
+END_TEST
+
+static const char shop[] =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n"
+    "spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], selector: {app: web},\n"
+    "  ports: [{name: http, port: 80, targetPort: 8080}, {name: udp, port: 53, protocol: UDP}]}\n---\n"
+    "apiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: shop}\n"
+    "spec: {clusterIP: 10.96.0.2, clusterIPs: [10.96.0.2], ports: [{name: http, port: 81}]}\n---\n"
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+    "metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\n"
+    "addressType: IPv4\nports: [{name: http, port: 8080}]\n"
+    "endpoints: [{addresses: [10.244.0.5], targetRef: {kind: Pod, name: web-a, namespace: shop}}]\n---\n"
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: web-a, namespace: shop, labels: {app: web, version: v1}}\n"
+    "spec: {nodeName: n1, containers: [{name: a}]}\n"
+    "status: {phase: Running, podIP: 10.244.0.5}\n---\n"
+    "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: web, namespace: shop}\n"
+    "spec: {hosts: [web], http: [{match: [{headers: {a: {exact: b}}}], rewrite: {uri: /x},\n"
+    "  headers: {request: {set: {c: d}}}, route: [{destination: {host: web, subset: v1}}]},\n"
+    "  {route: [{destination: {host: web}, weight: 1}, {destination: {host: api}, weight: 2}]}]}\n---\n"
+    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, namespace: shop}\n"
+    "spec: {host: web, subsets: [{name: v1, labels: {version: v1}}]}\n---\n"
+    "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n"
+    "spec: {rules: [{from: [{source: {principals: [a/ns/b/sa/c], ipBlocks: [10.0.0.0/8]}}],\n"
+    "  to: [{operation: {methods: [GET]}}]}]}\n";
+
+START_TEST(warm_set)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct index *x = picture(shop);
+    struct compile_input in = {.index = x};
+    struct slice *keys;
+    uint32_t n;
+
+    ck_assert_int_eq(compile_service_keys(&in, SL("shop"), &a, &keys, &n), ERR_OK);
+    ck_assert_uint_eq(n, 2); /* by name; ports of UDP are none */
+    ck_assert(slice_is(keys[0], "api.shop.svc.cluster.local:81"));
+    ck_assert(slice_is(keys[1], "web.shop.svc.cluster.local:80"));
+    ck_assert_int_eq(compile_service_keys(&in, SL("none"), &a, &keys, &n), ERR_OK);
+    ck_assert_uint_eq(n, 0);
+    index_free(x);
+}
+END_TEST
+
+static const struct {
+    enum prog_kind kind;
+    const char *key;
+} asked[] = {
+    {PROG_SETTINGS, ""},
+    {PROG_INBOUND, ""},
+    {PROG_NAMES, ""},
+    {PROG_SERVICE, "web:80"},
+    {PROG_SERVICE, "10.244.0.5:8080"},
+    {PROG_ENDPOINTS, "EndpointSlice/shop/web-1/http"},
+    {PROG_WORKLOAD, "10.244.0.5"},
+};
+
+START_TEST(no_memory)
+{
+    struct index *x = picture(shop);
+    struct compile_input in = {.index = x, .roots_pem = SL("roots")};
+    struct compile_client client = {.namespace_ = SL("shop"), .pod = SL("web-a")};
+    struct compiled whole;
+    CLEANUP(arena_free) struct arena keep = ARENA_INIT;
+
+    ck_assert_int_eq(compile_resource(&in, &client, asked[_i].kind, slice_str(asked[_i].key), &keep,
+                                      &whole),
+                     ERR_OK);
+    ck_assert_int_eq(whole.state, PROG_VALUE);
+    OOM_SWEEP(n)
+    {
+        struct arena a;
+        struct compiled c;
+
+        arena_init(&a, 64, 0); /* small blocks: many allocations to fail */
+        a.block = 64;
+        enum err_code rc =
+            compile_resource(&in, &client, asked[_i].kind, slice_str(asked[_i].key), &a, &c);
+        ck_assert(rc == ERR_OK || rc == ERR_NOMEM);
+        if (rc == ERR_OK) /* never a thinner answer for want of memory */
+            ck_assert(c.state == whole.state && slice_eq(c.payload, whole.payload) &&
+                      c.n_deps == whole.n_deps && c.n_origins == whole.n_origins);
+        arena_fini(&a);
+    }
+    index_free(x);
+}
+END_TEST
+
+TESTS(compile)
+{
+    tcase_add_loop_test(tc, protocol, 0, N_OF(protocols));
+    tcase_add_loop_test(tc, bad_key, 0, N_OF(bad_keys));
+    tcase_add_test(tc, warm_set);
+    tcase_add_loop_test(tc, no_memory, 0, N_OF(asked));
+}
