@@ -10,6 +10,7 @@
 #include "lib/http/server.h"
 #include "mesh/wire/wire.h"
 #include "proxy/data.h"
+#include "proxy/probe.h"
 
 enum { PAGE_MAX = 16 << 20 };
 enum port { PORT_ADMIN = 1, PORT_STATUS = 2, PORT_HEALTH = 4, PORT_METRICS = 8 };
@@ -17,6 +18,7 @@ enum port { PORT_ADMIN = 1, PORT_STATUS = 2, PORT_HEALTH = 4, PORT_METRICS = 8 }
 struct admin {
     struct data *data;
     struct http_server *server;
+    struct probes *probes;
 };
 
 /* --- metrics ------------------------------------------------------------------------------------- */
@@ -234,6 +236,8 @@ static void handle(void *user, struct http_exchange *x)
 {
     struct admin *a = user;
     bool known = false;
+    if (http_exchange_tag(x) == PORT_STATUS && probes_serve(a->probes, x))
+        return;
     for (size_t i = 0; i < N_OF(pages); i++) {
         if (!(pages[i].ports & (unsigned)http_exchange_tag(x)) ||
             !slice_is(http_exchange_path(x), pages[i].path))
@@ -273,12 +277,17 @@ int admin_new(struct data *d, const struct admin_fds *fds, const char *probers,
                  {fds->status, PORT_STATUS},
                  {fds->health, PORT_HEALTH},
                  {fds->metrics, PORT_METRICS}};
-    (void)probers, (void)prometheus;
+    (void)prometheus;
     struct admin *a = mem_zalloc(sizeof *a);
     if (!a)
         return err_set(err, ERR_NOMEM, "admin pages");
     a->data = d;
-    if (http_server_new(d->loop, NULL, handle, a, &a->server, err) < 0) {
+    struct sock_addr app;
+    if (sock_addr_parse(slice_str(d->pod_address), 0, &app) < 0)
+        sock_addr_parse(SL("127.0.0.1"), 0, &app);
+    if (probes_new(d->loop, probers, &app, &a->probes, err) < 0 ||
+        http_server_new(d->loop, NULL, handle, a, &a->server, err) < 0) {
+        probes_free(a->probes);
         mem_free(a);
         return -1;
     }
@@ -296,6 +305,7 @@ void admin_free(struct admin *a)
 {
     if (!a)
         return;
+    probes_free(a->probes);
     http_server_free(a->server);
     mem_free(a);
 }
