@@ -606,34 +606,6 @@ static void stream_passthrough(struct stream *s)
         stream_forward(s);
 }
 
-/* Is a host of this spelling, as seen from this pod, in the mesh? Short names resolve in the pod's
- * namespace, as its resolver would. */
-static bool host_in_mesh(struct worker *w, struct slice host)
-{
-    const struct know *k = &w->know;
-    if (know_in_mesh(k, host))
-        return true;
-    char full[HOST_MAX + 64];
-    struct slice cd = k->settings->cluster_domain, ns = w->pod_namespace;
-    const struct {
-        struct slice a, b;
-    } forms[] = {{ns, SL("svc")}, {SL("svc"), SLICE_NULL}, {SLICE_NULL, SLICE_NULL}};
-    for (size_t i = 0; i < N_OF(forms); i++) {
-        int n = snprintf(full, sizeof full, "%.*s%s%.*s%s%.*s.%.*s", SL_FMT(host),
-                         forms[i].a.len ? "." : "", SL_FMT(forms[i].a), forms[i].b.len ? "." : "",
-                         SL_FMT(forms[i].b), SL_FMT(cd));
-        if (n > 0 && (size_t)n < sizeof full && know_in_mesh(k, slice_of(full, (size_t)n)))
-            return true;
-    }
-    for (ptrdiff_t dot; (dot = slice_chr(host, '.')) >= 0;) { /* "*.suffix" entries */
-        host = slice_skip(host, (size_t)dot + 1);
-        int n = snprintf(full, sizeof full, "*.%.*s", SL_FMT(host));
-        if (n > 0 && (size_t)n < sizeof full && know_in_mesh(k, slice_of(full, (size_t)n)))
-            return true;
-    }
-    return false;
-}
-
 /* Fall back to what the dialled address says. */
 static void stream_by_address(struct stream *s)
 {
@@ -698,7 +670,7 @@ static void outbound_route(struct stream *s)
 {
     char buf[HOST_MAX + 16];
     struct slice host, key;
-    if (!authority_key(s, buf, sizeof buf, &host, &key) || !host_in_mesh(s->worker, host)) {
+    if (!authority_key(s, buf, sizeof buf, &host, &key) || !prog_settings_has_host(s->worker->know.settings, host, s->worker->pod_namespace)) {
         stream_by_address(s);
         return;
     }
