@@ -43,8 +43,11 @@ struct ap {
 int ap_decode(const json_t *obj, struct arena *a, struct ap **ret, struct findings *f);
 void ap_validate(const struct ap *ap, struct findings *f);
 const char *ap_action_name(enum ap_action action); /* "ALLOW" */
-/* Why the policy cannot be enforced as it is written ("when", "requestPrincipals", ...): its
+/* Why the policy cannot be enforced as it is written ("requestPrincipals", ...): its
  * workloads must then refuse, whatever the action. NULL when it can, and always for AUDIT and
  * dry-run, which never refuse, and for policies bound by targetRefs, which select no workload here.
  * Follows the support table. Static text. */
 const char *ap_closed_reason(const struct ap *ap);
+/* Whether proxies evaluate conditions (`when`) on this attribute; a policy with another one fails
+ * closed. */
+bool ap_condition_enforced(struct slice key);

@@ -49,9 +49,30 @@ static const struct api_strings *list_of(const void *x, const struct list *l)
     return (const struct api_strings *)(const void *)((const char *)x + l->offset);
 }
 
-static bool has_template(struct slice s)
+/* {*} is one segment, {**} any number of them and the last wildcard; each fills its segment. No
+ * other braces or stars. */
+static bool template_ok(struct slice s)
 {
-    return slice_find(s, SL("{*}")) >= 0 || slice_find(s, SL("{**}")) >= 0;
+    bool rest_seen = false;
+
+    if (s.len == 0 || s.p[0] != '/')
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        struct slice at = slice_skip(s, i);
+        size_t n;
+
+        if (s.p[i] != '{') {
+            if (s.p[i] == '}' || s.p[i] == '*')
+                return false;
+            continue;
+        }
+        n = slice_starts(at, SL("{**}")) ? 4 : slice_starts(at, SL("{*}")) ? 3 : 0;
+        if (!n || rest_seen || s.p[i - 1] != '/' || (at.len > n && at.p[n] != '/'))
+            return false;
+        rest_seen = n == 4;
+        i += n - 1;
+    }
+    return true;
 }
 
 /* A '*' counts at the beginning or the end only. */
@@ -101,10 +122,12 @@ static void value(struct slice s, enum value_kind kind, const struct fpath *at, 
         account_value(s, at, f);
         break;
     case VALUE_PATH:
-        if (has_template(s)) {
-            findings_add(f, FINDING_CLOSED, at,
-                         "templates in paths are not implemented: the policy fails closed; list "
-                         "the paths, or a prefix with a star");
+        if (slice_chr(s, '{') >= 0) {
+            if (!template_ok(s))
+                findings_add(f, FINDING_INVALID, at,
+                             "\"%.*s\" is no template: {*} or {**} fills a whole segment, and "
+                             "{**} is the last",
+                             SHOW(s));
             break;
         }
         /* fall through */
@@ -247,20 +270,33 @@ static const char *closed_list(const void *x, const struct list *l, size_t n, co
     return NULL;
 }
 
-static bool paths_have_template(const struct api_strings *s)
+static bool templates_ok(const struct api_strings *s)
 {
     for (uint32_t i = 0; i < s->n; i++)
-        if (has_template(s->p[i]))
+        if (slice_chr(s->p[i], '{') >= 0 && !template_ok(s->p[i]))
+            return false;
+    return true;
+}
+
+bool ap_condition_enforced(struct slice key)
+{
+    static const char *const keys[] = {
+        "source.ip",      "source.namespace", "source.principal", "source.serviceAccount",
+        "destination.ip", "destination.port", "connection.sni"};
+
+    for (size_t i = 0; i < N_OF(keys); i++)
+        if (slice_is(key, keys[i]))
             return true;
-    return false;
+    return slice_starts(key, SL("request.headers[")) && slice_ends(key, SL("]"));
 }
 
 static const char *closed_rule(const struct ap_rule *r)
 {
     const char *key;
 
-    if (r->n_when && reported("spec.rules[].when"))
-        return "when";
+    for (uint32_t i = 0; i < r->n_when; i++)
+        if (reported("spec.rules[].when") || !ap_condition_enforced(r->when[i].key))
+            return "a condition of when";
     for (uint32_t i = 0; i < r->n_from; i++)
         if ((key = closed_list(&r->from[i], source_lists, N_OF(source_lists),
                                "spec.rules[].from[].source.")))
@@ -269,8 +305,8 @@ static const char *closed_rule(const struct ap_rule *r)
         if ((key = closed_list(&r->to[i], operation_lists, N_OF(operation_lists),
                                "spec.rules[].to[].operation.")))
             return key;
-        if (paths_have_template(&r->to[i].paths) || paths_have_template(&r->to[i].not_paths))
-            return "a path with a template";
+        if (!templates_ok(&r->to[i].paths) || !templates_ok(&r->to[i].not_paths))
+            return "a path template that cannot be read";
     }
     return NULL;
 }
