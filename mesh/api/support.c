@@ -96,8 +96,8 @@ static void member(const char *key, const json_t *v, const struct fpath *up, str
     if (!row) {
         findings_add(f, FINDING_SUSPECT, &at, "is no field of this kind: it has no effect");
     } else if (row->state == SUPPORT_REPORTED) {
-        findings_add(f, FINDING_UNSUPPORTED, &at, "is not implemented and has no effect%s%s",
-                     *row->note ? ": " : "", row->note);
+        findings_add(f, FINDING_UNSUPPORTED, &at, "is not implemented%s%s",
+                     *row->note ? ": " : " and has no effect", row->note);
     } else {
         if (row->state == SUPPORT_PARTIAL)
             partial(row, v, &at, f);

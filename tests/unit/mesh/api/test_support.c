@@ -52,8 +52,8 @@ static const struct {
      "implemented; served: DISABLE and ISTIO_MUTUAL; others are refused by the proxy, never sent "
      "in plaintext"},
     {API_AUTHORIZATION_POLICY, "{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.1]}}]}]}",
-     "unsupported spec.rules[0].from[0].source.remoteIpBlocks: is not implemented and has no "
-     "effect: use ipBlocks"},
+     "unsupported spec.rules[0].from[0].source.remoteIpBlocks: is not implemented: use "
+     "ipBlocks"},
     {API_GATEWAY, "{servers: [{}]}", ""},
     {API_VIRTUAL_SERVICE, "[1, 2]", ""},
     {API_VIRTUAL_SERVICE, "{http: {a: 1}}", ""},
