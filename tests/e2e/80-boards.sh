@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Debian's Prometheus scrapes the mesh; every query of both boards is run against it and returns the
+# figures that the load client counted.
+
+. "$ROOT/tools/demo/prometheus.sh"
+need_shop || { fail "fixtures"; exit 1; }
+no_policies
+loader=$(pod_of "$SHOP" app=load)
+front=$(pod_of "$SHOP" app=frontend)
+out=$E2E_DIR/boards.json
+prom=$E2E_DIR/prometheus
+trap 'prom_stop "$prom"' EXIT
+
+value() { # BOARD PANEL SERVICE SECONDS [N]: of the panel's N-th query
+    local expr
+    expr=$(tools/boards.py queries "$1" "$SHOP" "$3" "$4" |
+        awk -F'\t' -v p="$2" '$1 == p { print $2 }' | sed -n "${5:-1}p")
+    [ -n "$expr" ] || { echo "no panel $2" >&2; return 1; }
+    prom_query "$expr"
+}
+all_answer() { # BOARD SERVICE SECONDS: each query gives at least one series
+    local bad=0 panel expr
+    while IFS=$'\t' read -r panel expr; do
+        [ "$(prom_json "$expr" | jq length)" -gt 0 ] || { echo "nothing: $panel: $expr"; bad=1; }
+    done < <(tools/boards.py queries "$1" "$SHOP" "$2" "$3")
+    return $bad
+}
+scrapes() { # targets that are up
+    local up down
+    up=$(prom_query 'count(up{job="pods"} == 1)') down=$(prom_query 'count(up == 0)')
+    [ "$up" -ge 6 ] && [ "$down" = 0 ] || { echo "$up up, $down down"; return 1; }
+}
+run_load() {
+    load "$SHOP" "$loader" --rate 100 --seconds 20 http://frontend/ >"$out" && no_failure "$out"
+}
+deny_some() { # frontend is denied while payment may
+    apply "$SHOP" examples/shop/only-payment-may-call-order.yaml &&
+        eventually 10 answers 403 "$SHOP" "$front" http://order/
+}
+denied_are_seen() { between "$(value service 'Denied calls per second' order 20)" 0.01 1000; }
+
+check "the boards are well-formed" tools/boards.py check
+check "Prometheus starts" prom_start "$prom" || exit 1
+check "it scrapes the meshed pods" eventually 20 scrapes
+check "2,000 requests at 100 a second" run_load
+sleep 2
+# The last 15 s lie within the load.
+check "service board: the rate is what the client sent" \
+    between "$(value service 'Requests per second' frontend 15)" 90 110
+check "no errors" same "$(value service 'Server errors' frontend 15)" 0
+check "all of checkout's is encrypted" same "$(value service 'Encrypted and authenticated' checkout 15)" 1
+p50=$(value service Latency frontend 15 1) p99=$(value service Latency frontend 15 3)
+check "p50 is near what the client measured" between "$p50" 0.1 \
+    "$(jq '.p50_ms * 2 + 5' "$out")"
+check "p99 is not below p50" between "$p99" "$p50" 100000
+check "total since the start: what the client sent" between "$(prom_query "sum(istio_requests_total{
+    reporter=\"source\",source_app=\"load\",destination_service_name=\"frontend\"})")" \
+    "$(jq .requests "$out")" 1000000
+check "every query of the service board answers" all_answer service '.*' 20
+check "order denies frontend" deny_some
+check "the denied calls are on the board" eventually 15 denied_are_seen
+check "sidecar board: it counts the sidecars" between "$(value sidecars Sidecars '' 15)" 7 50
+check "their CPU is not nothing and not everything" \
+    between "$(value sidecars 'CPU of all sidecars' '' 15)" 0.0001 2
+check "the applications' neither" between "$(value sidecars 'CPU of all applications' '' 15)" 0.0001 2
+check "a sidecar's memory" between "$(value sidecars 'Memory of a sidecar' '' 15)" 500000 64000000
+check "every query of the sidecar board answers" all_answer sidecars '' 20
+no_policies
