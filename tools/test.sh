@@ -34,6 +34,7 @@ fi
 step "build with gcc" make -j"$jobs" all
 step "build with clang" make -j"$jobs" FLAVOUR=clang all
 step "layers" tools/graph.sh
+step "support table, schemas and references agree" tools/crds.py --check
 step "check" make -j"$jobs" check
 step "check under ASan and UBSan" make -j"$jobs" check-asan
 step "check under TSan" make -j"$jobs" check-tsan
@@ -44,6 +45,7 @@ if [ "$cluster" = yes ]; then
         tail -n 3 "$cluster_log"
         step "test cluster up" tests/cluster/up.sh
         eval "$(tests/cluster/env.sh)"
+        step "rendered manifests agree with the charts" tools/manifests.sh --check
         step "integration" make integration
         step "e2e" make e2e
         tests/cluster/down.sh
