@@ -5,6 +5,7 @@
 
 enum state {
     ST_START,      /* nothing of a message seen */
+    ST_START_LF,   /* a CR in front of the message */
     ST_HEAD,
     ST_LENGTH,     /* `left` bytes of content */
     ST_CLOSE,      /* content until the connection ends */
@@ -44,7 +45,8 @@ static void parser_init(struct h1_parser *p, const struct h1_limits *limits, boo
     *p = (struct h1_parser){.request = request};
     p->limits.head_bytes = limits && limits->head_bytes ? limits->head_bytes : HEAD_BYTES;
     p->limits.head_fields = limits && limits->head_fields ? limits->head_fields : HEAD_FIELDS;
-    buf_init(&p->kept, p->limits.head_bytes);
+    /* One byte over the largest block: that byte tells that the limit is passed. */
+    buf_init(&p->kept, (size_t)MAX(p->limits.head_bytes, TRAILER_BYTES) + 1);
 }
 
 void h1_request_init(struct h1_parser *p, const struct h1_limits *limits)
@@ -116,15 +118,13 @@ static enum h1_event gather(struct h1_parser *p, struct slice in, size_t max, en
 {
     size_t before = buf_len(&p->kept), at = 0;
     bool bad;
-    struct slice all = in;
+    /* Look at no more than the limit allows: the rest may be content or another message, and where
+     * the bytes were cut must not change which rule was broken first. */
+    struct slice all = slice_head(in, max + 1 - before);
     if (before) {
-        /* Take no more than the limit allows: the rest may be another message's. */
-        struct slice take = slice_head(in, max + 1 > before ? max + 1 - before : 0);
-        buf_add_slice(&p->kept, take);
-        if (buf_err(&p->kept) == ERR_NOMEM)
-            return refuse(p, H1_MEMORY);
+        buf_add_slice(&p->kept, all);
         if (buf_err(&p->kept) != ERR_OK)
-            return refuse(p, over);
+            return refuse(p, H1_MEMORY);
         all = buf_slice(&p->kept);
         at = p->scanned;
     }
@@ -145,7 +145,7 @@ static enum h1_event gather(struct h1_parser *p, struct slice in, size_t max, en
     if (!before) {
         buf_add_slice(&p->kept, in);
         if (buf_err(&p->kept) != ERR_OK)
-            return refuse(p, buf_err(&p->kept) == ERR_NOMEM ? H1_MEMORY : over);
+            return refuse(p, H1_MEMORY);
     }
     return H1_EV_MORE;
 }
@@ -190,33 +190,44 @@ static bool target_bytes_ok(struct slice t)
     return t.len > 0;
 }
 
+/* An IPv6 address between its brackets: no zone, no IPvFuture. */
+static bool ipv6_bytes_ok(struct slice a)
+{
+    for (size_t i = 0; i < a.len; i++) {
+        char c = a.p[i], low = (char)(c | 0x20);
+        if (!((c >= '0' && c <= '9') || (low >= 'a' && low <= 'f') || c == ':' || c == '.'))
+            return false;
+    }
+    return a.len >= 2;
+}
+
 /* Host and authority: a registered name or address with an optional port, nothing else (RFC 9110 7.2;
- * no userinfo, no list). */
+ * no userinfo, no list, no percent-encoding). An empty port is the default one (RFC 3986 3.2.3). */
 static bool authority_ok(struct slice a)
 {
-    bool colon = false, bracket = false;
-    if (a.len == 0)
-        return false;
-    for (size_t i = 0; i < a.len; i++) {
-        unsigned char c = (unsigned char)a.p[i];
-        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (c == '[' && i == 0) {
-            bracket = true;
-        } else if (c == ']' && bracket) {
-            bracket = false;
-            if (i + 1 < a.len && a.p[i + 1] != ':')
-                return false;
-        } else if (c == ':' && !bracket) {
-            if (colon || i == 0)
-                return false;
-            colon = true;
-        } else if (c == ':' && bracket) {
-            continue;
-        } else if (colon ? !(c >= '0' && c <= '9') : !(alnum || c == '-' || c == '.' || c == '_')) {
+    struct slice port = SLICE_NULL;
+    uint64_t number;
+    size_t end;
+
+    if (a.len && a.p[0] == '[') {
+        ptrdiff_t bracket = slice_chr(a, ']');
+        if (bracket < 0 || !ipv6_bytes_ok(slice_of(a.p + 1, (size_t)bracket - 1)))
             return false;
+        end = (size_t)bracket + 1;
+    } else {
+        for (end = 0; end < a.len && a.p[end] != ':'; end++) {
+            char c = a.p[end], low = (char)(c | 0x20);
+            if (!((low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+                  c == '_'))
+                return false;
         }
     }
-    return !bracket;
+    if (end == 0)
+        return false;
+    if (end == a.len)
+        return true;
+    port = slice_skip(a, end + 1);
+    return a.p[end] == ':' && (port.len == 0 || slice_u64(port, 65535, &number));
 }
 
 /* The four forms of a request target (RFC 9112 3.2). */
@@ -305,7 +316,7 @@ struct framing {
     unsigned n_length, n_coding, n_host;
     struct slice length, coding, host, upgrade, connection[8];
     unsigned n_connection;
-    bool close, keep_alive, upgrade_listed;
+    bool close, keep_alive, upgrade_listed, too_many;
 };
 
 /* Split "name: value"; the name becomes lower case in place (the block is the arena's copy). */
@@ -342,6 +353,8 @@ static void parse_connection(struct framing *f, struct slice value)
             f->upgrade_listed = true;
         else if (item.len && f->n_connection < N_OF(f->connection))
             f->connection[f->n_connection++] = item;
+        else if (item.len)
+            f->too_many = true; /* one that is not remembered would be passed on */
     }
 }
 
@@ -400,8 +413,11 @@ static enum h1_refusal parse_fields(struct h1_parser *p, struct http_head *h, st
             return r;
         if (++seen > p->limits.head_fields)
             return H1_TOO_MANY_FIELDS;
-        if (f && take_framing(f, &fld))
+        if (f && take_framing(f, &fld)) {
+            if (f->too_many)
+                return H1_TOO_MANY_FIELDS;
             continue;
+        }
         if (h->n_fields == h->cap_fields) {
             uint32_t cap = h->cap_fields ? h->cap_fields * 2 : 16;
             struct http_field *list = ARENA_ARRAY(h->arena, struct http_field, cap);
@@ -441,11 +457,24 @@ static enum h1_refusal parse_framing(struct http_head *h, const struct framing *
     return H1_NONE;
 }
 
+/* An upgrade to HTTP/2 is not passed on: nobody here would see its requests (RFC 9113 3.1 retired
+ * it). */
+static bool upgrade_ok(struct slice list)
+{
+    struct slice item;
+    if (list.len == 0)
+        return false;
+    while (slice_next(&list, ',', &item))
+        if (slice_istarts(slice_trim(item), SL("h2")))
+            return false;
+    return true;
+}
+
 static void parse_hop_by_hop(struct http_head *h, const struct framing *f)
 {
     h->keep_alive = h->version == HTTP_1_1 ? !f->close : f->keep_alive && !f->close;
-    /* An upgrade to HTTP/2 is not passed on: both ends must know it (RFC 9113 3.1 retired it). */
-    if (f->upgrade_listed && f->upgrade.len && !slice_ieq(f->upgrade, SL("h2c")))
+    /* RFC 9110 7.8: HTTP/1.0 has no Upgrade. */
+    if (f->upgrade_listed && h->version == HTTP_1_1 && upgrade_ok(f->upgrade))
         h->upgrade = f->upgrade;
     for (unsigned i = 0; i < f->n_connection; i++)
         http_head_remove(h, f->connection[i]);
@@ -456,12 +485,18 @@ static enum h1_refusal settle_request(struct http_head *h, const struct framing 
     enum h1_refusal r = parse_framing(h, f);
     if (r != H1_NONE)
         return r;
+    if (slice_is(h->method, "CONNECT")) { /* has no content (RFC 9110 9.3.6) */
+        if (h->body == HTTP_BODY_STREAM || h->content_length)
+            return H1_CONTENT_FORBIDDEN;
+        h->body = HTTP_BODY_NONE;
+    }
     if (f->n_host > 1)
         return H1_HOST_REPEATED;
     if (f->n_host == 0 && h->version == HTTP_1_1)
         return H1_HOST_MISSING;
     if (f->n_host) {
-        if (!authority_ok(f->host))
+        /* Empty: the target has no authority (RFC 9112 3.2). */
+        if (f->host.len && !authority_ok(f->host))
             return H1_HOST_INVALID;
         /* Absolute and authority form: what the target says must be what Host says. */
         if (h->authority.len && !slice_ieq(h->authority, f->host))
@@ -492,11 +527,12 @@ static enum h1_refusal settle_response(struct h1_parser *p, struct http_head *h,
     parse_hop_by_hop(h, f);
     if (bare || tunnel) {
         /* An answer to HEAD tells the length that GET would have. */
-        if (h->body == HTTP_BODY_LENGTH && h->status >= 200 && h->status != 204 &&
+        if (h->body == HTTP_BODY_LENGTH && h->status >= 200 && h->status != 204 && !tunnel &&
             http_head_add(h, SL("content-length"), f->length) != ERR_OK)
             return H1_MEMORY;
         h->body = HTTP_BODY_NONE;
         h->content_length = 0;
+        h->bare = p->no_content || tunnel;
     } else if (!f->n_coding && !f->n_length) {
         h->body = HTTP_BODY_CLOSE;
         h->keep_alive = false;
@@ -530,9 +566,16 @@ static enum h1_event step_head(struct h1_parser *p, struct slice in, size_t *ret
 {
     struct slice block;
     /* One empty line in front of a request line is forgiven (RFC 9112 2.2). */
-    if (p->request && p->state == ST_START && in.len >= 2 && in.p[0] == '\r' && in.p[1] == '\n') {
+    if (p->request && p->state == ST_START && in.p[0] == '\r') {
+        p->state = ST_START_LF;
+        *ret_used = 1;
+        return H1_EV_MORE;
+    }
+    if (p->state == ST_START_LF) {
+        if (in.p[0] != '\n')
+            return refuse(p, H1_BARE_CR);
         p->state = ST_HEAD;
-        *ret_used = 2;
+        *ret_used = 1;
         return H1_EV_MORE;
     }
     p->state = ST_HEAD;
@@ -685,6 +728,7 @@ enum h1_event h1_step(struct h1_parser *p, struct slice in, size_t *ret_used,
         }
         switch (before) {
         case ST_START:
+        case ST_START_LF:
         case ST_HEAD:
             ev = step_head(p, in, &used, head);
             break;
@@ -752,7 +796,7 @@ static void write_fields(struct buf *out, const struct http_head *h, bool close)
     for (uint32_t i = 0; i < h->n_fields; i++)
         write_field(out, h->fields[i].name, h->fields[i].value);
     if (h->upgrade.len) {
-        write_field(out, SL("connection"), SL("upgrade"));
+        write_field(out, SL("connection"), close ? SL("upgrade, close") : SL("upgrade"));
         write_field(out, SL("upgrade"), h->upgrade);
     } else if (close) {
         write_field(out, SL("connection"), SL("close"));
@@ -769,7 +813,6 @@ static void write_framing(struct buf *out, const struct http_head *h)
         write_field(out, SL("transfer-encoding"), SL("chunked"));
     }
 }
-
 
 enum err_code h1_write_request(struct buf *out, const struct http_head *h, bool close)
 {
@@ -803,7 +846,7 @@ enum err_code h1_write_response(struct buf *out, const struct http_head *h, bool
     if (h->status >= 200 && h->status != 204) {
         write_framing(out, h);
         /* Without content and length the end would be the connection's. */
-        if (h->body == HTTP_BODY_NONE && h->status != 304 &&
+        if (h->body == HTTP_BODY_NONE && h->status != 304 && !h->bare &&
             http_head_next(h, SL("content-length"), 0) < 0)
             write_field(out, SL("content-length"), SL("0"));
     }

@@ -41,6 +41,7 @@ struct h1_limits {
     X(CODING_UNKNOWN,       501, "transfer coding is not chunked (RFC 9112 6.1)")              \
     X(CODING_IN_1_0,        400, "Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1)")               \
     X(CODING_FORBIDDEN,     502, "Transfer-Encoding in an answer without content (RFC 9112 6.1)") \
+    X(CONTENT_FORBIDDEN,    400, "CONNECT with content (RFC 9110 9.3.6)")                      \
     X(CHUNK_SIZE,           400, "malformed chunk size (RFC 9112 7.1)")                        \
     X(CHUNK_END,            400, "chunk data not followed by CRLF (RFC 9112 7.1)")             \
     X(CHUNK_EXTENSION,      400, "malformed or long chunk extension (RFC 9112 7.1.1)")         \

@@ -30,6 +30,8 @@ struct http_head {
     /* answers */
     uint16_t status;        /* 0 in a request */
     struct slice reason;
+    bool bare;              /* to HEAD, or the start of a tunnel: framing is not told, but for the
+                               length that GET would have, which is in `fields` */
     /* both */
     enum http_version version;
     enum http_body body;

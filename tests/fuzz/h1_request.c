@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* module: lib/http */
+/* Requests: where the bytes are cut must not change what they mean, and what is sent on is read as
+ * the same. The first byte chooses the cut. */
+#include "tests/unit/lib/http/h1_fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    if (n > 0)
+        h1_fuzz(&(struct h1_way){.request = true}, p[0], slice_of(p + 1, n - 1));
+    return 0;
+}
