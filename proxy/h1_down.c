@@ -28,6 +28,7 @@ struct h1_down {
     bool raw;         /* after 101 */
     bool close;       /* after this answer */
     bool full;        /* the client is slow */
+    bool unread;      /* reading stopped with more to come, perhaps */
     bool lingering;   /* told the client that we are done; waiting for its end */
     bool eof, closed;
 };
@@ -185,8 +186,9 @@ static void turn_end(struct loop_task *t)
     if (!d->closed && !d->stream && !d->close) {
         if (d->eof)
             down_close(d);
-        else
-            chan_resume(d->down.chan); /* what came meanwhile is unread */
+        else if (d->unread)
+            chan_resume(d->down.chan);
+        d->unread = false;
     }
 }
 
@@ -196,7 +198,9 @@ static void turn_end(struct loop_task *t)
  * kept? */
 static bool rest_is_small(const struct h1_down *d)
 {
-    return d->request_done || (d->parser.left <= DISCARD_MAX && d->stream->req.body == HTTP_BODY_LENGTH);
+    const struct http_head *req = &d->stream->req;
+    return d->request_done || req->body == HTTP_BODY_NONE ||
+           (req->body == HTTP_BODY_LENGTH && d->parser.left <= DISCARD_MAX);
 }
 
 static void on_head(struct stream *s, const struct http_head *head)
@@ -266,7 +270,11 @@ static void on_end(struct stream *s, const struct http_head *trailers)
         down_close(d);
     else
         later(d);
-    if (!d->closed && !d->close && !d->head_seen && buf_len(&d->in) == 0)
+    if (d->closed || d->close)
+        return;
+    if (d->head_seen) /* the rest of the request is read and dropped, for so long */
+        loop_timer_in(loop_of(d), &d->timer, d->down.worker->limits->head_timeout_ns, timer_close);
+    else if (buf_len(&d->in) == 0)
         go_idle(d);
 }
 
@@ -437,6 +445,7 @@ static void readable(struct h1_down *d)
 {
     struct worker *w = d->down.worker;
     uint32_t budget = w->limits->turn_bytes;
+    d->unread = blocked(d);
     while (!d->closed && !blocked(d) && !d->eof) {
         size_t n;
         enum err_code rc = chan_read(d->down.chan, w->scratch, WORKER_SCRATCH, &n);
@@ -456,9 +465,12 @@ static void readable(struct h1_down *d)
         if (d->lingering)
             continue; /* dropped; the timer bounds it */
         input(d, slice_of(w->scratch, n));
+        if (d->closed)
+            return;
+        /* A short read of TCP emptied the socket: what comes next is a new event. */
+        d->unread = blocked(d) && (n == WORKER_SCRATCH || chan_is_tls(d->down.chan));
         if (n >= budget) {
-            if (!d->closed)
-                chan_resume(d->down.chan);
+            chan_resume(d->down.chan);
             return;
         }
         budget -= (uint32_t)n;

@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+static void direct_release(struct up_cluster *c);
+
 struct up_host *up_host_ref(struct up_host *h)
 {
     h->refs++;
@@ -19,9 +21,13 @@ struct up_host *up_host_ref(struct up_host *h)
 
 void up_host_unref(struct up_host *h)
 {
-    if (!h || --h->refs > 0)
+    if (!h)
         return;
     struct up_cluster *c = h->cluster;
+    if (--h->refs > 0) {
+        direct_release(c);
+        return;
+    }
     mem_free((void *)(uintptr_t)h->identity.p);
     mem_free(h);
     up_cluster_unref(c);
@@ -35,8 +41,12 @@ struct up_cluster *up_cluster_ref(struct up_cluster *c)
 
 void up_cluster_unref(struct up_cluster *c)
 {
-    if (!c || --c->refs > 0)
+    if (!c)
         return;
+    if (--c->refs > 0) {
+        direct_release(c);
+        return;
+    }
     prog_unref(c->service);
     arena_fini(&c->own);
     mem_free(c->live);
@@ -202,12 +212,21 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
     return up_cluster_ref(c);
 }
 
+enum { DIRECT_KEY_MAX = 128 };
+
+static struct slice direct_key(struct slice name, const struct sock_addr *addr,
+                               char key[DIRECT_KEY_MAX])
+{
+    char text[SOCK_TEXT_MAX];
+    int n = snprintf(key, DIRECT_KEY_MAX, "%.*s@%s", SL_FMT(name), sock_addr_text(addr, text));
+    return slice_of(key, MIN((size_t)n, (size_t)DIRECT_KEY_MAX - 1));
+}
+
 struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
                                      const struct sock_addr *addr)
 {
-    char key[128], text[SOCK_TEXT_MAX];
-    int n = snprintf(key, sizeof key, "%s@%s", name, sock_addr_text(addr, text));
-    struct slice k = slice_of(key, (size_t)n < sizeof key ? (size_t)n : sizeof key - 1);
+    char key[DIRECT_KEY_MAX];
+    struct slice k = direct_key(slice_str(name), addr, key);
     struct up_cluster *c = map_get(&w->clusters, k);
     if (c)
         return up_cluster_ref(c);
@@ -237,6 +256,15 @@ static void cluster_unlist(struct worker *w, struct slice key, struct up_cluster
     c->n_hosts = 0;
     live_forget(c);
     up_cluster_unref(c);
+}
+
+/* A built-in cluster goes with its last user and connection: addresses of strangers must not gather. */
+static void direct_release(struct up_cluster *c)
+{
+    char key[DIRECT_KEY_MAX];
+    if (c->service || !c->listed || c->refs != 2 || c->n_hosts != 1 || c->hosts[0]->refs != 1)
+        return;
+    cluster_unlist(c->worker, direct_key(c->cfg.name, &c->hosts[0]->addr, key), c);
 }
 
 void up_service_changed(struct worker *w, struct slice service_key)

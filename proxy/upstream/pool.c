@@ -510,6 +510,16 @@ static void conn_readable(struct up_conn *u)
     }
 }
 
+/* Nothing is expected on an idle connection: an end or bytes that nobody asked for close it; session
+ * tickets and events that came late do not. */
+static void idle_event(struct up_conn *u, unsigned events)
+{
+    char byte;
+    size_t n;
+    if (events & CHAN_FAIL || chan_read(u->chan, &byte, 1, &n) != ERR_AGAIN)
+        conn_close(u);
+}
+
 static void conn_event(void *user, unsigned events)
 {
     struct up_conn *u = user;
@@ -522,7 +532,7 @@ static void conn_event(void *user, unsigned events)
         return;
     }
     if (u->state == CONN_IDLE) {
-        conn_close(u); /* the server ends it, or sends what nobody asked for */
+        idle_event(u, events);
         return;
     }
     if (events & CHAN_WRITE && buf_len(&u->out))
