@@ -1,0 +1,931 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the scenarios (*.scn) of this folder against the real proxy; the language is in README.md.
+
+Every scenario has a loopback network of its own, so that they can run side by side and with fixed
+port numbers: pods, their applications and the proxy's listeners are addresses of 127.0.0.0/8.
+"""
+import concurrent.futures
+import glob
+import os
+import queue
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WAIT = 10.0  # seconds that something expected may take
+
+
+class Failure(Exception):
+    pass
+
+
+def need(ok, text):
+    if not ok:
+        raise Failure(text)
+
+
+def eventually(check, seconds=WAIT):
+    """Call until it returns something true; the last value otherwise."""
+    end = time.monotonic() + seconds
+    while True:
+        got = check()
+        if got or time.monotonic() > end:
+            return got
+        time.sleep(0.01)
+
+
+def options(words):
+    """name=value words and the plain ones."""
+    named, plain = {}, []
+    for w in words:
+        k, eq, v = w.partition("=")
+        if eq and re.fullmatch(r"[a-z_]+", k):
+            named.setdefault(k, []).append(v)
+        else:
+            plain.append(w)
+    return named, plain
+
+
+def unescape(text):
+    return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
+
+
+class Stream:
+    """A socket with a buffer; used by clients and servers."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.sock.settimeout(WAIT)
+        self.buf = b""
+        self.eof = False
+
+    def fill(self):
+        if self.eof:
+            return False
+        data = self.sock.recv(262144)
+        if not data:
+            self.eof = True
+            return False
+        self.buf += data
+        return True
+
+    def line(self):
+        while b"\r\n" not in self.buf:
+            need(len(self.buf) < 1 << 20, "a line without an end")
+            if not self.fill():
+                return None
+        line, self.buf = self.buf.split(b"\r\n", 1)
+        return line
+
+    def exactly(self, n, sink):
+        while n:
+            if not self.buf and not self.fill():
+                return False
+            piece, self.buf = self.buf[:n], self.buf[n:]
+            n -= len(piece)
+            sink(piece)
+        return True
+
+    def head(self):
+        first = self.line()
+        if first is None:
+            return None, []
+        fields = []
+        while True:
+            line = self.line()
+            if line is None:
+                return None, []
+            if not line:
+                return first.decode("latin-1"), fields
+            name, _, value = line.partition(b":")
+            fields.append((name.decode("latin-1").lower(), value.strip().decode("latin-1")))
+
+    def body(self, fields, sink, until_eof=False):
+        """Content of a message; False when it was cut short."""
+        get = dict(fields)
+        if get.get("transfer-encoding", "").lower() == "chunked":
+            while True:
+                size = self.line()
+                if size is None:
+                    return False
+                n = int(size.split(b";")[0], 16)
+                if n == 0:
+                    while True:
+                        line = self.line()
+                        if not line:
+                            return line is not None
+                if not self.exactly(n, sink) or self.line() is None:
+                    return False
+        if "content-length" in get:
+            return self.exactly(int(get["content-length"]), sink)
+        if until_eof:
+            while self.buf or self.fill():
+                sink(self.buf)
+                self.buf = b""
+        return True
+
+
+class Server:
+    """An HTTP application; how it answers can change while it runs."""
+
+    def __init__(self, name, address):
+        self.name, self.how, self.requests, self.connections = name, {}, 0, 0
+        self.lock = threading.Lock()
+        self.release = threading.Event()
+        self.open = set()
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(address)
+        self.sock.listen(256)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, peer = self.sock.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.open.add(s)
+            threading.Thread(target=self.serve, args=(s, peer), daemon=True).start()
+
+    def close(self):
+        self.release.set()
+        for s in [self.sock] + list(self.open):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+    def serve(self, s, peer):
+        try:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = Stream(s)
+            stream.sock.settimeout(60)
+            while self.one(stream, peer):
+                pass
+        except (OSError, Failure, ValueError):
+            pass
+        finally:
+            self.open.discard(s)
+            s.close()
+
+    def one(self, stream, peer):
+        first, fields = stream.head()
+        if first is None:
+            return False
+        how = self.how
+        with self.lock:
+            number = self.requests
+            self.requests += 1
+        get = dict(fields)
+        if get.get("expect", "").lower() == "100-continue":
+            stream.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        got = [0]
+        small = []
+
+        def sink(piece):
+            got[0] += len(piece)
+            if got[0] < 65536:
+                small.append(piece)
+            if "read_delay" in how:
+                time.sleep(float(how["read_delay"][0]))
+
+        if not stream.body(fields, sink):
+            return False
+        if "hang" in how:
+            self.release.wait(WAIT)
+        if "reset" in how:
+            stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            return False
+        if "cut" in how:
+            stream.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart")
+            return False
+        method, path, _ = first.split(" ", 2)
+        statuses = how.get("status", ["200"])[0].split(",")
+        status = int(statuses[min(number, len(statuses) - 1)] if "once" in how
+                     else statuses[number % len(statuses)])
+        text = "server=%s\nmethod=%s\npath=%s\nfrom=%s\n" % (self.name, method, path, peer[0])
+        text += "".join("%s: %s\n" % f for f in fields)
+        if small:
+            text += "\n" + b"".join(small).decode("latin-1")
+        text += "\nreceived=%d\n" % got[0]
+        body = text.encode("latin-1")
+        if "body" in how:
+            body = unescape(how["body"][0])
+        head = "HTTP/1.1 %d Status\r\nServer-Name: %s\r\n" % (status, self.name)
+        head += "".join(h + "\r\n" for h in how.get("header", []))
+        last = "close" in how
+        if last:
+            head += "Connection: close\r\n"
+        out = stream.sock.sendall
+        if "size" in how:
+            size = int(how["size"][0])
+            out((head + "Content-Length: %d\r\n\r\n" % size).encode())
+            block = b"x" * 65536
+            while size and method != "HEAD":
+                out(block[:min(size, 65536)])
+                size -= min(size, 65536)
+        elif "chunked" in how:
+            out((head + "Transfer-Encoding: chunked\r\n\r\n").encode())
+            for i in range(0, len(body), 7):
+                out(b"%x\r\n%s\r\n" % (len(body[i:i + 7]), body[i:i + 7]))
+            out(b"0\r\n\r\n")
+        elif status in (204, 304):
+            out((head + "\r\n").encode())
+        elif "until_close" in how:
+            out((head + "\r\n").encode() + body)
+            return False
+        else:
+            out((head + "Content-Length: %d\r\n\r\n" % len(body)).encode() +
+                (body if method != "HEAD" else b""))
+        return not last and "silent_close" not in how
+
+
+class Proxy:
+    def __init__(self, scenario, pod, config, extra, listens):
+        self.pod = pod
+        self.log_path = os.path.join(scenario.dir, pod + ".log")
+        self.admin = (scenario.address(pod, 60), scenario.port)
+        self.status = (scenario.address(pod, 70), scenario.port)
+        args = [scenario.bin + "/tulle-proxy", "run", "--config", config, "--namespace",
+                scenario.namespace, "--seed", "7", "--admin", "%s:%d" % self.admin,
+                "--status", "%s:%d" % self.status]
+        if not scenario.real_clock:
+            args.append("--virtual-clock")
+        env = dict(os.environ, POD_NAME=pod, POD_NAMESPACE=scenario.namespace,
+                   TULLE_LIBDIR=scenario.bin, **scenario.env)
+        self.log = open(self.log_path, "wb")
+        self.process = subprocess.Popen(args + listens + extra, stdout=self.log, stderr=self.log,
+                                        env=env, stdin=subprocess.DEVNULL)
+        scenario.proxies[pod] = self
+        need(eventually(self.ready), "proxy %s is not ready" % pod)
+
+    def page(self, path, method="GET", at=None, headers=()):
+        with socket.create_connection(at or self.admin, WAIT) as s:
+            fields = "".join(h + "\r\n" for h in headers)
+            s.sendall(("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n%s\r\n" %
+                       (method, path, fields)).encode())
+            stream = Stream(s)
+            first, got = stream.head()
+            need(first, "no answer from the admin port to " + path)
+            body = []
+            stream.body(got, body.append)
+            return int(first.split()[1]), b"".join(body).decode("utf-8", "replace")
+
+    def ready(self):
+        need(self.process.poll() is None,
+             "proxy %s ended with %s" % (self.pod, self.process.returncode))
+        try:
+            return self.page("/ready")[0] == 200
+        except OSError:
+            return False
+
+    def text(self):
+        with open(self.log_path, "rb") as f:
+            return f.read().decode("utf-8", "replace")
+
+    def children(self):
+        with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
+            return [int(p) for p in f.read().split()]
+
+    def anonymous_kb(self):
+        total = 0
+        for pid in [self.process.pid] + self.children():
+            with open("/proc/%d/status" % pid) as f:
+                total += int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1))
+        return total
+
+    def stop(self):
+        if self.process.poll() is None:
+            for pid in self.children():
+                os.kill(pid, signal.SIGKILL)
+            self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+class Scenario:
+    def __init__(self, path, bindir, index, base):
+        self.path, self.bin = path, bindir
+        self.name = os.path.splitext(os.path.basename(path))[0]
+        self.net = base + index
+        self.dir = tempfile.mkdtemp(prefix="tulle-scn-")
+        self.port = free_port()
+        self.namespace = "default"
+        self.env = {}
+        self.real_clock = False
+        self.pods, self.labels, self.services, self.listens = [], {}, {}, []
+        self.objects, self.servers, self.proxies, self.streams = [], {}, {}, {}
+        self.listeners, self.running, self.last, self.vars = {}, {}, None, {}
+        self.identities = {}
+        self.shares = {}
+        self.pod("client")
+
+    # --- the network --------------------------------------------------------------------------
+    def ip(self, last):
+        return "127.%d.%d.%d" % (64 + self.net // 250, 1 + self.net % 250, last)
+
+    def pod(self, name):
+        if name not in self.pods:
+            self.pods.append(name)
+            self.labels.setdefault(name, {})
+        return self.pods.index(name)
+
+    def address(self, pod, shift=0):
+        """Of a pod; shifted: of its application behind a proxy (30), of the proxy's pages."""
+        return self.ip(2 + self.pod(pod) + shift)
+
+    def app_address(self, pod):
+        return self.address(pod, 30 if pod in self.inbound_pods else 0)
+
+    def target(self, name):
+        """Where a client dials: a service's outbound listener, or a pod."""
+        if name in self.services:
+            return (self.ip(100 + self.services[name]["n"]), self.port)
+        if name in self.pods:
+            return (self.address(name), self.port)
+        for n, l in enumerate(self.listens):
+            if l[0] == name:
+                return (self.ip(180 + n), self.port)
+        raise Failure("no service, pod or listener " + name)
+
+    # --- objects ------------------------------------------------------------------------------
+    def documents(self):
+        out = []
+        for p in self.pods:
+            ip = self.address(p)
+            labels = dict({"app": p}, **self.labels[p])
+            sa = labels.pop("sa", p)
+            out.append("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: %s, labels: {%s}}\n"
+                       "spec: {serviceAccountName: %s, containers: [{name: app, image: app}]}\n"
+                       "status: {phase: Running, podIP: %s, podIPs: [{ip: %s}], conditions: "
+                       "[{type: Ready, status: 'True'}]}\n" %
+                       (p, self.namespace, ", ".join("%s: '%s'" % i for i in labels.items()), sa, ip,
+                        ip))
+        for name, s in self.services.items():
+            vip = "10.96.0.%d" % s["n"]
+            out.append("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s}\n"
+                       "spec: {clusterIP: %s, clusterIPs: [%s], selector: {app: %s}, ports: "
+                       "[{name: '%s', port: %d, targetPort: %d, protocol: TCP}]}\n" %
+                       (name, self.namespace, vip, vip, name, s["port_name"], self.port, self.port))
+            eps = "".join("- {addresses: [%s], conditions: {ready: true}, targetRef: {kind: Pod, "
+                          "name: %s, namespace: %s}}\n" % (self.address(p), p, self.namespace)
+                          for p in s["pods"])
+            out.append("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: %s-1, "
+                       "namespace: %s, labels: {kubernetes.io/service-name: %s}}\naddressType: IPv4\n"
+                       "ports: [{name: '%s', port: %d, protocol: TCP}]\nendpoints:%s\n" %
+                       (name, self.namespace, name, s["port_name"], self.port,
+                        "\n" + eps if eps else " []"))
+        for o in self.objects:
+            out.append(o)
+        return "---\n".join(out).replace("$PORT", str(self.port))
+
+    def compile(self, pod):
+        source = os.path.join(self.dir, "objects.yaml")
+        target = os.path.join(self.dir, pod + ".bin")
+        with open(source, "w") as f:
+            f.write(self.documents())
+        p = subprocess.run([self.bin + "/tulle", "compile", "-f", source, "-n", self.namespace, "--pod",
+                            pod, "-o", target], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        need(p.returncode == 0, p.stdout.decode())
+        self.compile_output = p.stdout.decode()
+        return target
+
+    # --- identities ---------------------------------------------------------------------------
+    def openssl(self, *args, stdin=None):
+        p = subprocess.run(["openssl"] + list(args), input=stdin, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, cwd=self.dir)
+        need(p.returncode == 0, "openssl: " + p.stderr.decode())
+
+    def identity(self, file, spiffe):
+        """PEM files of a workload certificate, signed by the scenario's CA."""
+        if not os.path.exists(self.dir + "/ca.pem"):
+            self.make_ca()
+        with open("%s/%s.ext" % (self.dir, file), "w") as f:
+            f.write("subjectAltName=critical,URI:%s\nextendedKeyUsage=serverAuth,clientAuth\n"
+                    "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n"
+                    % spiffe)
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-keyout", file + ".key", "-out", file + ".csr", "-subj", "/")
+        self.openssl("x509", "-req", "-in", file + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                     "-CAcreateserial", "-days", "3650", "-extfile", file + ".ext", "-out",
+                     file + ".pem")
+
+    def make_ca(self):
+        with open(self.dir + "/ca.cnf", "w") as f:
+            f.write("[req]\ndistinguished_name=dn\nx509_extensions=v3\nprompt=no\n[dn]\n"
+                    "O=cluster.local\n[v3]\nbasicConstraints=critical,CA:TRUE\n"
+                    "keyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n")
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-config", "ca.cnf")
+
+    # --- running ------------------------------------------------------------------------------
+    def run(self):
+        with open(self.path) as f:
+            lines = f.read().split("\n")
+        self.inbound_pods = [m.group(1) for l in lines if (m := re.match(r"proxy (\S+) .*inbound", l))]
+        i = 0
+        try:
+            while i < len(lines):
+                line, number = lines[i].strip(), i + 1
+                i += 1
+                if not line or line.startswith("#"):
+                    continue
+                text = None
+                if line.endswith("<<END"):
+                    end = lines.index("END", i)
+                    text = "\n".join(lines[i:end]) + "\n"
+                    line, i = line[:-5], end + 1
+                try:
+                    words = shlex.split(line)
+                    verb = getattr(self, "do_" + words[0].replace("-", "_"), None)
+                    need(verb, "no such verb: " + words[0])
+                    if text is None:
+                        verb(*words[1:])
+                    else:
+                        verb(*words[1:], text=text)
+                except (Failure, OSError, AssertionError, subprocess.TimeoutExpired) as e:
+                    return "%s:%d: %s\n    %s" % (os.path.basename(self.path), number, line,
+                                                  str(e).replace("\n", "\n    ")) + self.tails()
+            return None
+        finally:
+            self.end()
+
+    def tails(self):
+        out = ""
+        for p in self.proxies.values():
+            log = p.text().strip().split("\n")[-12:]
+            out += "".join("\n    %s| %s" % (p.pod, l[:400]) for l in log)
+        return out
+
+    def end(self):
+        for p in self.proxies.values():
+            p.stop()
+        for s in self.servers.values():
+            s.close()
+        for s in list(self.streams.values()):
+            s.sock.close()
+        for s in self.listeners.values():
+            s.close()
+        if os.environ.get("SCENARIO_KEEP"):
+            print("kept", self.name, self.dir)
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    # --- verbs: the world ---------------------------------------------------------------------
+    def do_service(self, name, protocol, *pods):
+        n = len(self.services) + 1
+        for p in pods:
+            self.pod(p)
+            self.labels[p].setdefault("app", name)
+        port_name = {"auto": "port"}.get(protocol, protocol)
+        self.services[name] = {"n": n, "port_name": port_name, "pods": list(pods)}
+
+    def do_pod(self, name, *labels):
+        self.pod(name)
+        for l in labels:
+            k, _, v = l.partition("=")
+            if k == "mtls":
+                k, v = "security.istio.io/tlsMode", "istio"
+            self.labels[name][k] = v
+
+    def do_mesh(self, text):
+        self.objects.append(text)
+
+    def do_listener(self, name, destination):
+        """An outbound listener for a destination that is no service: ADDRESS or a pod's name."""
+        self.listens.append((name, destination))
+
+    def do_env(self, name, value):
+        self.env[name] = value.replace("$PORT", str(self.port))
+
+    def do_clock(self, which):
+        self.real_clock = which == "real"
+
+    def do_identity(self, pod, spiffe):
+        self.identity(pod, spiffe)
+        self.identities[pod] = True
+
+    def do_server(self, name, *words):
+        named, plain = options(words)
+        how = dict({w: [""] for w in plain}, **named)
+        if name not in self.servers:
+            self.pod(name)
+            self.servers[name] = Server(name, (self.app_address(name), self.port))
+        self.servers[name].how = how
+        if "hang" not in how:
+            self.servers[name].release.set()
+        else:
+            self.servers[name].release.clear()
+
+    def do_stop(self, name):
+        self.servers.pop(name).close()
+
+    def do_release(self, name):
+        self.servers[name].release.set()
+
+    def do_proxy(self, pod, *words):
+        self.pod(pod)
+        config = self.compile(pod)
+        listens = []
+        for s in self.services.values():
+            listens += ["--outbound", "%s:%d=10.96.0.%d:%d" %
+                        (self.ip(100 + s["n"]), self.port, s["n"], self.port)]
+        for n, (_, to) in enumerate(self.listens):
+            host = self.address(to) if to in self.pods else to
+            if ":" not in host:
+                host += ":%d" % self.port
+            listens += ["--outbound", "%s:%d=%s" % (self.ip(180 + n), self.port, host)]
+        extra = []
+        if "inbound" in words:
+            listens = ["--inbound", "%s:%d=%s:%d" % (self.address(pod), self.port,
+                                                     self.address(pod, 30), self.port)]
+        if pod in self.identities:
+            extra += ["--cert", "%s/%s.pem" % (self.dir, pod), "--key", "%s/%s.key" % (self.dir, pod),
+                      "--roots", self.dir + "/ca.pem"]
+        extra += [w for w in words if w.startswith("--")]
+        Proxy(self, pod, config, extra, listens)
+
+    def proxy_of(self, words):
+        """The proxy that a verb means: the last word when it is a proxy's name, else the first."""
+        if words and words[-1] in self.proxies:
+            return self.proxies[words[-1]], words[:-1]
+        return next(iter(self.proxies.values())), words
+
+    def do_advance(self, duration):
+        m = re.fullmatch(r"(\d+)(ms|s|m|h)", duration)
+        need(m, "a duration like 30s")
+        ms = int(m.group(1)) * {"ms": 1, "s": 1000, "m": 60000, "h": 3600000}[m.group(2)]
+        for p in self.proxies.values():
+            status, body = p.page("/clock?advance_ms=%d" % ms, "POST")
+            need(status == 200, body)
+
+    def do_sleep(self, seconds):
+        time.sleep(float(seconds))
+
+    def do_kill(self, pod):
+        """kill -9 the data process."""
+        for pid in self.proxies[pod].children():
+            os.kill(pid, signal.SIGKILL)
+
+    def do_signal(self, pod, name):
+        self.proxies[pod].process.send_signal(getattr(signal, name))
+
+    def do_admin(self, method, path, *words):
+        proxy, rest = self.proxy_of(list(words))
+        at = proxy.status if "status" in rest else proxy.admin
+        headers = [w for w in rest if ":" in w]
+        status, body = proxy.page(path.replace("$PORT", str(self.port)), method, at, headers)
+        self.last = {"status": status, "fields": [], "body": body, "whole": True}
+
+    # --- verbs: HTTP clients ------------------------------------------------------------------
+    def request(self, target, path, words):
+        named, plain = options(words)
+        address = self.target(target)
+        method = named.get("method", ["GET"])[0]
+        host = named.get("host", [target])[0]
+        name = named.get("conn", [None])[0]
+        stream = self.streams.get(name) if name else None
+        started = time.monotonic()
+        if stream is None:
+            stream = Stream(socket.create_connection(address, WAIT))
+            if name:
+                self.streams[name] = stream
+        fields = "".join(h + "\r\n" for h in named.get("header", []))
+        body = unescape(named.get("body", [""])[0])
+        size = int(named.get("size", ["0"])[0])
+        if size:
+            fields += "Content-Length: %d\r\n" % size
+        elif "chunked" in plain:
+            fields += "Transfer-Encoding: chunked\r\n"
+        elif body or method in ("POST", "PUT"):
+            fields += "Content-Length: %d\r\n" % len(body)
+        out = stream.sock.sendall
+        head = ("%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (method, path, host, fields)).encode("latin-1")
+        if "chunked" in plain:
+            out(head)
+            for i in range(0, len(body), 5):
+                out(b"%x\r\n%s\r\n" % (len(body[i:i + 5]), body[i:i + 5]))
+            out(b"0\r\n\r\n")
+        elif size:
+            out(head)
+            block = b"y" * 65536
+            while size:
+                out(block[:min(size, 65536)])
+                size -= min(size, 65536)
+        else:
+            out(head + body)
+        first, got = stream.head()
+        while first and first.split()[1].startswith("1") and first.split()[1] != "101":
+            first, got = stream.head()
+        need(first, "no answer: the connection was closed")
+        pieces, received = [], [0]
+
+        def sink(piece):
+            received[0] += len(piece)
+            if received[0] < 1 << 20:
+                pieces.append(piece)
+            if "read_delay" in named:
+                time.sleep(float(named["read_delay"][0]))
+
+        status = int(first.split()[1])
+        bare = method == "HEAD" or status in (204, 304)
+        whole = bare or stream.body(got, sink, until_eof=True)
+        if not name:
+            stream.sock.close()
+        return {"status": status, "first": first, "fields": got, "whole": whole,
+                "body": b"".join(pieces).decode("latin-1"), "received": received[0],
+                "seconds": time.monotonic() - started}
+
+    def do_get(self, target, path, *words):
+        self.last = self.request(target, path, words)
+
+    def do_start(self, name, target, path, *words):
+        """A request in the background; `finish` waits for its answer."""
+        box = queue.Queue()
+
+        def work():
+            try:
+                box.put(self.request(target, path, words))
+            except (OSError, Failure) as e:
+                box.put(e)
+        threading.Thread(target=work, daemon=True).start()
+        self.running[name] = box
+        time.sleep(0.1)
+
+    def do_finish(self, name):
+        try:
+            got = self.running.pop(name).get(timeout=WAIT)
+        except queue.Empty:
+            raise Failure("still no answer")
+        need(not isinstance(got, Exception), str(got))
+        self.last = got
+
+    def do_waiting(self, name):
+        need(self.running[name].empty(), "an answer is there already")
+
+    def do_times(self, n, verb, target, path, *words):
+        """Many requests; counts answers by server and by status."""
+        need(verb == "get", "times N get ...")
+        self.shares = {}
+        for _ in range(int(n)):
+            got = self.request(target, path, words)
+            for key in [dict(got["fields"]).get("server-name", "-"), str(got["status"])]:
+                self.shares[key] = self.shares.get(key, 0) + 1
+            self.last = got
+
+    # --- verbs: bare sockets -------------------------------------------------------------------
+    def do_open(self, name, target):
+        self.streams[name] = Stream(socket.create_connection(self.target(target), WAIT))
+
+    def do_listen(self, name):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.pod(name)
+        s.bind((self.app_address(name), self.port))
+        s.listen(16)
+        s.settimeout(WAIT)
+        self.listeners[name] = s
+
+    def do_accept(self, name, listener):
+        self.streams[name] = Stream(self.listeners[listener].accept()[0])
+
+    def do_send(self, name, text):
+        self.streams[name].sock.sendall(unescape(text.replace("$PORT", str(self.port))))
+
+    def do_recv(self, name, pattern):
+        """Until the pattern is found in what came; what is before and in it is consumed."""
+        s, r = self.streams[name], re.compile(unescape(pattern), re.S)
+        while not (m := r.search(s.buf)):
+            try:
+                more = s.fill()
+            except socket.timeout:
+                more = False
+            need(more, "not found in %r" % s.buf[-600:])
+        self.last = {"status": 0, "fields": [], "whole": True,
+                     "body": s.buf[:m.end()].decode("latin-1")}
+        s.buf = s.buf[m.end():]
+
+    def do_quiet(self, name, seconds="0.15"):
+        """Nothing comes for so long."""
+        s = self.streams[name]
+        s.sock.settimeout(float(seconds))
+        try:
+            data = s.sock.recv(4096)
+            raise Failure("came: %r" % data if data else "the connection ended")
+        except socket.timeout:
+            pass
+        finally:
+            s.sock.settimeout(WAIT)
+        need(not s.buf, "left: %r" % s.buf[:200])
+
+    def do_half_close(self, name):
+        self.streams[name].sock.shutdown(socket.SHUT_WR)
+
+    def do_close(self, name):
+        self.streams.pop(name).sock.close()
+
+    def do_reset(self, name):
+        s = self.streams.pop(name).sock
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        s.close()
+
+    def do_forget(self, name):
+        self.streams.pop(name).sock.close()
+
+    # --- expectations -------------------------------------------------------------------------
+    def do_expect(self, what, *words):
+        getattr(self, "expect_" + what.replace("-", "_"))(*words)
+
+    def expect_status(self, *codes):
+        need(str(self.last["status"]) in codes,
+             "status is %s, body %.300r" % (self.last["status"], self.last["body"]))
+
+    def expect_server(self, *names):
+        got = dict(self.last["fields"]).get("server-name", "none")
+        need(got in names, "answered by " + got)
+
+    def expect_body(self, pattern):
+        pattern = pattern.replace("$PORT", str(self.port))
+        need(re.search(pattern, self.last["body"], re.S | re.M), "body is %.800r" % self.last["body"])
+
+    def expect_no_body(self, pattern):
+        need(not re.search(pattern, self.last["body"], re.S | re.M), "body is %.800r" % self.last["body"])
+
+    def expect_header(self, name, pattern=""):
+        values = [v for k, v in self.last["fields"] if k == name]
+        pattern = pattern.replace("$PORT", str(self.port))
+        need(any(re.search(pattern, v) for v in values), "fields are %s" % self.last["fields"])
+
+    def expect_no_header(self, name):
+        need(all(k != name for k, _ in self.last["fields"]), "fields are %s" % self.last["fields"])
+
+    def expect_received(self, n):
+        need(self.last["received"] == int(n), "received %d" % self.last["received"])
+
+    def expect_whole(self):
+        need(self.last["whole"], "the answer was cut short")
+
+    def expect_cut(self):
+        need(not self.last["whole"], "the answer was whole")
+
+    def expect_share(self, key, bounds):
+        low, high = (int(b) for b in bounds.split(".."))
+        need(low <= self.shares.get(key, 0) <= high, "shares are %s" % self.shares)
+
+    def expect_requests(self, server, n):
+        s = self.servers[server]
+        need(eventually(lambda: s.requests == int(n), 2), "requests are %d" % s.requests)
+
+    def expect_connections(self, server, bounds):
+        low, _, high = bounds.partition("..")
+        n = self.servers[server].connections
+        need(int(low) <= n <= int(high or low), "connections are %d" % n)
+
+    def expect_eof(self, name):
+        s = self.streams[name]
+        try:
+            while s.fill():
+                pass
+        except ConnectionResetError:
+            raise Failure("reset")
+        except socket.timeout:
+            raise Failure("still open")
+        need(not s.buf, "left: %r" % s.buf[:600])
+
+    def expect_end(self, name):
+        """EOF or reset, whatever is left unread."""
+        s = self.streams[name]
+        try:
+            while s.fill():
+                pass
+        except ConnectionResetError:
+            pass
+        except socket.timeout:
+            raise Failure("still open")
+
+    def expect_reset(self, name):
+        s = self.streams[name]
+        try:
+            while s.fill():
+                pass
+        except ConnectionResetError:
+            return
+        except socket.timeout:
+            raise Failure("still open")
+        raise Failure("an orderly end, after %r" % s.buf[:200])
+
+    def settle(self, proxy):
+        """Records and log lines are gathered for some milliseconds of the proxy's time."""
+        if not self.real_clock and proxy.process.poll() is None:
+            proxy.page("/clock?advance_ms=100", "POST")
+
+    def expect_log(self, pattern, *words):
+        proxy, _ = self.proxy_of(list(words))
+        self.settle(proxy)
+        pattern = pattern.replace("$PORT", str(self.port))
+        need(eventually(lambda: re.search(pattern, proxy.text(), re.M), 3), "not in the log")
+
+    def expect_no_log(self, pattern, *words):
+        proxy, _ = self.proxy_of(list(words))
+        self.settle(proxy)
+        need(not re.search(pattern, proxy.text(), re.M), "in the log")
+
+    def expect_metric(self, pattern, *words):
+        proxy, _ = self.proxy_of(list(words))
+        seen = [""]
+        self.settle(proxy)
+
+        def check():
+            seen[0] = proxy.page("/stats/prometheus")[1]
+            return re.search(pattern, seen[0], re.M)
+        key = re.match(r"\^?(\w+)", pattern).group(1)
+        need(eventually(check, 3), "no such sample; there is:\n" +
+             "\n".join(l for l in seen[0].split("\n") if l.startswith(key))[:1500])
+
+    def expect_memory_below(self, kb, *words):
+        proxy, _ = self.proxy_of(list(words))
+        got = proxy.anonymous_kb()
+        need(os.environ.get("SCENARIO_SANITIZER") or got <= int(kb), "anonymous memory is %d KB" % got)
+
+    def expect_faster_than(self, seconds):
+        slack = 5 if os.environ.get("SCENARIO_SANITIZER") else 1
+        need(self.last["seconds"] < float(seconds) * slack, "took %.3f s" % self.last["seconds"])
+
+    def expect_ready_within(self, seconds, *words):
+        proxy, _ = self.proxy_of(list(words))
+        need(eventually(proxy.ready, float(seconds)), "not ready")
+
+    def expect_exit(self, code, *words):
+        proxy, _ = self.proxy_of(list(words))
+        got = proxy.process.wait(WAIT)
+        need(got == int(code), "exit code is %d" % got)
+
+
+PORTS = set()
+PORTS_LOCK = threading.Lock()
+
+
+def free_port():
+    """A port number that nobody listens on, at any address, below the ephemeral ones."""
+    with PORTS_LOCK:
+        while True:
+            p = random.randrange(20000, 30000)
+            if p in PORTS:
+                continue
+            with socket.socket() as s:
+                try:
+                    s.bind(("0.0.0.0", p))
+                except OSError:
+                    continue
+            PORTS.add(p)
+            return p
+
+
+def main():
+    if len(sys.argv) < 2:
+        print("usage: run.sh BUILD_DIR [SCENARIO]", file=sys.stderr)
+        return 2
+    bindir = os.path.abspath(os.path.join(sys.argv[1], "bin"))
+    only = sys.argv[2] if len(sys.argv) > 2 else ""
+    paths = sorted(glob.glob(os.path.join(HERE, "*.scn")))
+    if only:
+        paths = [p for p in paths if re.fullmatch(only.replace("*", ".*"),
+                                                  os.path.splitext(os.path.basename(p))[0])]
+    base = os.getpid() % 100 * 150
+    started = time.monotonic()
+    failed = 0
+
+    def one(item):
+        index, path = item
+        s = Scenario(path, bindir, index, base)
+        t = time.monotonic()
+        return s, s.run(), time.monotonic() - t
+
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("SCENARIO_JOBS", "4"))) as pool:
+        for s, problem, took in pool.map(one, enumerate(paths)):
+            if problem:
+                failed += 1
+                print("FAIL %s\n  %s" % (s.name, problem))
+            elif os.environ.get("V"):
+                print("ok   %s (%.2f s)" % (s.name, took))
+            sys.stdout.flush()
+    print("scenario: %d passed, %d failed, %.1f s" % (len(paths) - failed, failed,
+                                                      time.monotonic() - started))
+    return 1 if failed or not paths else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
