@@ -25,6 +25,7 @@ struct h1_down {
     bool request_done;
     bool paused;      /* the request's body */
     bool chunked;     /* the answer */
+    bool until_close; /* the answer ends with the connection */
     bool raw;         /* after 101 */
     bool close;       /* after this answer */
     bool full;        /* the client is slow */
@@ -219,6 +220,7 @@ static void on_head(struct stream *s, const struct http_head *head)
         h.body = HTTP_BODY_STREAM;
     if (old && d->chunked) {
         h.body = HTTP_BODY_CLOSE; /* an HTTP/1.0 client knows no chunks */
+        d->until_close = true;
         d->chunked = false;
         d->close = true;
     }
@@ -282,7 +284,11 @@ static void on_reset(struct stream *s)
 {
     struct h1_down *d = of_stream(s);
     d->stream = NULL;
-    if (!chan_is_tls(d->down.chan))
+    /* What came so far is the client's; chunks and lengths tell it that the rest is missing, an answer
+     * that ends with the connection needs the reset for that. */
+    if (!flush(d))
+        return;
+    if (d->until_close && !chan_is_tls(d->down.chan))
         chan_tcp_reset(d->down.chan);
     down_close(d);
 }
@@ -423,9 +429,8 @@ static void client_eof(struct h1_down *d)
         stream_end(d->stream, NULL);
         return;
     }
-    /* A client that sent its whole request may still be reading the answer. */
-    if (d->stream && d->request_done)
-        return;
+    /* A client that leaves takes its request with it (as nginx, Go and Envoy have it): what the
+     * application does for nobody is to end. */
     if (buf_len(&d->out) && !d->stream)
         d->close = true;
     else
@@ -437,8 +442,11 @@ static bool blocked(const struct h1_down *d)
 {
     if (d->raw)
         return d->paused;
-    return d->paused || (d->stream && d->request_done) || buf_len(&d->in) ||
-           (d->close && !d->lingering);
+    if (d->paused)
+        return true;
+    if (d->stream && d->request_done) /* the client's end is to be seen; what is early is kept */
+        return buf_len(&d->in) >= WORKER_SCRATCH;
+    return buf_len(&d->in) || (d->close && !d->lingering);
 }
 
 static void readable(struct h1_down *d)

@@ -17,6 +17,7 @@
 
 #include <unistd.h>
 
+/* EARLY_MAX: a ClientHello may fill a TLS record. */
 enum { RACE_AFTER_MS = 3, EARLY_MAX = 16 * 1024 + 512 };
 
 struct incoming {
@@ -207,8 +208,12 @@ static void incoming_readable(struct incoming *in)
 {
     struct worker *w = in->down.worker;
     for (;;) {
-        size_t n;
-        enum err_code rc = chan_read(in->down.chan, w->scratch, WORKER_SCRATCH / 2, &n);
+        size_t n, room = EARLY_MAX - buf_len(&in->early);
+        if (room == 0) {
+            incoming_refuse(in, FLAG_DPE, "first_bytes_too_long");
+            return;
+        }
+        enum err_code rc = chan_read(in->down.chan, w->scratch, room, &n);
         if (rc == ERR_AGAIN)
             return;
         if (rc == ERR_EOF) {

@@ -193,6 +193,8 @@ static void stream_reply(struct stream *s, unsigned status, unsigned flags, cons
         http_head_set(&h, SL("content-type"), SL("text/plain"));
     if (location.len)
         http_head_set(&h, SL("location"), location);
+    if (flags & FLAG_UO)
+        http_head_set(&h, SL("x-envoy-overloaded"), SL("true"));
     s->status = status;
     s->flags |= flags;
     s->details = details;

@@ -15,6 +15,7 @@ struct up_conn {
     struct up_attempt *attempt;    /* whose request is under way; NULL when idle */
     struct up_conn *next, **prev;  /* the host's idle list */
     struct h1_parser parser;
+    struct http_head *head;        /* what the parser fills: the answer's head, then its trailers */
     struct buf out;
     struct loop_timer timer;       /* connect, idle */
     struct loop_task flush, gone;
@@ -23,6 +24,7 @@ struct up_conn {
     bool was_idle;                 /* this request was given an idle connection */
     bool chunked;                  /* of the request's body */
     bool request_done, answer_begun, raw, keep, full, shut;
+    bool paused;                   /* the client is slow: no event but up_resume reads on */
 };
 
 static void conn_event(void *user, unsigned events);
@@ -162,7 +164,8 @@ static void conn_begin(struct up_conn *u, struct up_attempt *a)
     u->state = CONN_BUSY;
     u->attempt = a;
     u->served++;
-    u->request_done = u->answer_begun = u->raw = u->keep = u->full = u->chunked = false;
+    u->request_done = u->answer_begun = u->raw = u->keep = u->full = u->chunked = u->paused = false;
+    u->head = NULL;
     a->conn = u;
     h1_expect_response(&u->parser, a->head_request, a->connect_request);
     loop_timer_clear(loop_of(u), &u->timer);
@@ -402,8 +405,10 @@ void up_flush(struct up_attempt *a)
 
 void up_resume(struct up_attempt *a)
 {
-    if (a->conn)
-        chan_resume(a->conn->chan);
+    if (!a->conn)
+        return;
+    a->conn->paused = false;
+    chan_resume(a->conn->chan);
 }
 
 /* --- receiving ------------------------------------------------------------------------------------------ */
@@ -432,31 +437,43 @@ static enum verdict answer_head(struct up_conn *u, struct http_head *head)
     return u->state == CONN_BUSY && u->attempt == a ? GO_ON : STOP;
 }
 
+/* One for each head and one for the trailers; none for each piece of the body. */
+static struct http_head *head_to_fill(struct up_conn *u)
+{
+    struct arena *arena = u->attempt->arena;
+    if (!u->head) {
+        u->head = ARENA_NEW(arena, struct http_head);
+        if (u->head)
+            http_head_init(u->head, arena);
+    }
+    return u->head;
+}
+
 /* Run the parser over one read. */
 static enum verdict answer_bytes(struct up_conn *u, struct slice in)
 {
     while (u->state == CONN_BUSY) {
         struct up_attempt *a = u->attempt;
-        struct http_head *head = ARENA_NEW(a->arena, struct http_head);
+        struct http_head *head = head_to_fill(u);
         struct slice body;
         size_t used = 0;
         if (!head) {
             conn_fail(u, UP_FAIL_PROTOCOL, "answer's head too large");
             return STOP;
         }
-        http_head_init(head, a->arena);
         enum h1_event ev = h1_step(&u->parser, in, &used, head, &body);
         in = slice_skip(in, used);
         switch (ev) {
         case H1_EV_MORE:
             return GO_ON;
         case H1_EV_HEAD:
+            u->head = NULL;
             if (answer_head(u, head) == STOP)
                 return STOP;
             break;
         case H1_EV_BODY:
-            if (!a->ops->on_body(a, body) && in.len == 0)
-                return STOP;
+            if (!a->ops->on_body(a, body) && u->attempt == a)
+                u->paused = true; /* what was read already still goes on */
             break;
         case H1_EV_END:
             if (in.len)
@@ -487,7 +504,7 @@ static void conn_readable(struct up_conn *u)
 {
     struct worker *w = u->host->cluster->worker;
     uint32_t budget = w->limits->turn_bytes;
-    while (u->state == CONN_BUSY) {
+    while (u->state == CONN_BUSY && !u->paused) {
         size_t n;
         enum err_code rc = chan_read(u->chan, w->scratch, WORKER_SCRATCH, &n);
         if (rc == ERR_AGAIN)

@@ -466,6 +466,11 @@ class Scenario:
     def tails(self):
         out = ""
         for p in self.proxies.values():
+            try:
+                self.settle(p)
+                time.sleep(0.05)
+            except (OSError, Failure):
+                pass
             log = p.text().strip().split("\n")[-12:]
             out += "".join("\n    %s| %s" % (p.pod, l[:400]) for l in log)
         return out
