@@ -29,6 +29,17 @@ static const char *mode_name(enum pa_mode m)
     return m == PA_STRICT ? "STRICT" : m == PA_DISABLE ? "DISABLE" : "PERMISSIVE";
 }
 
+enum pa_mode mesh_mode(const struct index *x)
+{
+    const struct mesh_cr *mesh = index_mesh(x);
+    const struct ix_objects *l = index_pa_of(x, mesh->root_namespace);
+    enum pa_mode mode = PA_UNSET;
+    for (uint32_t i = 0; l && i < l->n && mode == PA_UNSET; i++) /* the oldest counts */
+        if (api_selector_is_all(&l->p[i]->pa->selector))
+            mode = l->p[i]->pa->mode;
+    return MAX(mode == PA_UNSET ? PA_PERMISSIVE : mode, mesh->mtls_floor);
+}
+
 json_t *mesh_status(const struct mesh_seen *s)
 {
     size_t n = json_array_size(s->problems);
@@ -57,7 +68,7 @@ json_t *mesh_status(const struct mesh_seen *s)
     return json_pack("{s:o*, s:i, s:s, s:s, s:s, s:i, s:O?, s:O?, s:O?, s:{s:i, s:i, s:i, s:s}, "
                      "s:s}",
                      "conditions", conditions, "observedGeneration", (int)s->generation, "version",
-                     s->version, "message", message, "mtls", mode_name(s->mesh->mtls_floor),
+                     s->version, "message", message, "mtls", mode_name(s->mode),
                      "problemCount", (int)n, "problems", s->problems, "stalePods", s->stale,
                      "barePods", s->bare, "proxies", "total", (int)s->total, "ready",
                      (int)s->ready, "connected", (int)s->connected, "summary", summary,
@@ -185,7 +196,7 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
     if (f->status)
         json_parse(slice_str(f->status), NULL, &old, err);
     struct mesh_seen s = {
-        .mesh = index_mesh(op->model.index),
+        .mode = mesh_mode(op->model.index),
         .generation = f->generation,
         .now_s = loop_wall(op->loop) / NS_PER_S,
         .old = old,
@@ -242,7 +253,7 @@ static void pod_changed(void *user, struct slice ns, struct slice name)
 static void policy_changed(void *user, enum index_kind kind, struct slice ns, struct slice name)
 {
     (void)ns, (void)name;
-    if (kind == INDEX_MESH)
+    if (kind == INDEX_MESH || kind == INDEX_PA)
         ctl_mesh_changed(user);
 }
 

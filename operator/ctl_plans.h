@@ -33,8 +33,12 @@ json_t *injector_settings(const struct op *op, const struct mesh_cr *mesh, bool 
 /* True when all of the nodes' kubelets (at least one) are of 1.33 or later. */
 bool injector_native(const struct index *x);
 
+/* The mode of the mesh: PeerAuthentication of the root namespace, PERMISSIVE without; never below the
+ * floor. */
+enum pa_mode mesh_mode(const struct index *x);
+
 struct mesh_seen {
-    const struct mesh_cr *mesh;
+    enum pa_mode mode;
     int64_t generation, now_s;
     const json_t *old; /* status as it is; may be NULL */
     const char *fingerprint, *version;

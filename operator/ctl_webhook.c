@@ -197,6 +197,7 @@ static void issued(void *user, const struct slice *chain, size_t n, const struct
 {
     struct ctl_webhook *c = user;
     CLEANUP(buf_freep) struct buf pem;
+    buf_init(&pem, PEM_MAX);
     c->asking = false;
     if (err) {
         LOG(WARN, "Webhook certificate could not be issued", "reason=%s", err->msg);
@@ -205,7 +206,6 @@ static void issued(void *user, const struct slice *chain, size_t n, const struct
         ctl_poke_after(&c->ctl, KEY, 2 * NS_PER_S);
         return;
     }
-    buf_init(&pem, PEM_MAX);
     for (size_t i = 0; i + (n > 1) < n; i++)
         buf_add_slice(&pem, chain[i]);
     mem_free(c->chain);

@@ -12,11 +12,11 @@
 int file_read(const char *path, size_t max, char **ret, struct err *err)
 {
     CLEANUP(buf_freep) struct buf b;
+    buf_init(&b, max);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? err_set(err, ERR_NOT_FOUND, "%s: no such file", path)
                                : err_errno(err, errno, "%s", path);
-    buf_init(&b, max);
     for (;;) {
         char *p = buf_reserve(&b, MIN((size_t)16384, max - buf_len(&b) + 1));
         ssize_t n = p ? read(fd, p, MIN((size_t)16384, max - buf_len(&b) + 1)) : 0;

@@ -291,6 +291,7 @@ static void client_pump(struct client *c)
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
     CLEANUP(buf_freep) struct buf out;
 
+    buf_init(&out, WIRE_MAX_PAYLOAD);
     if (c->state != CLIENT_LIVE)
         return;
     if (c->sweep)
@@ -299,7 +300,6 @@ static void client_pump(struct client *c)
         return;
     struct wire_push push = {.nonce = p->last_nonce + 1};
     push.resource = ARENA_ARRAY(&a, struct wire_resource, c->n_pending);
-    buf_init(&out, WIRE_MAX_PAYLOAD);
     for (struct map_entry *e = NULL; push.resource && (e = map_next(&c->subs, e));) {
         struct sub *s = e->value;
         if (!s->pending)

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The operator as built, outside the cluster, against the API server of $KUBECONFIG, in namespaces of
+# its own: root bundles, webhook certificate, injector settings, Mesh, statuses, CA and discovery as a
+# proxy sees them, restart, a lost CA Secret, cleanup.
+# usage: run.sh BUILD_DIR
+# shellcheck disable=SC2016,SC2317 # conditions are evaluated later, helpers called by name
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+build=$1
+work=$(mktemp -d)
+sys=op-it-system ns=op-it-shop port=25012 mon=25014
+pid='' failures=0
+
+pass() { echo "PASS operator: $*"; }
+fail() {
+    echo "FAIL operator: $*"
+    failures=$((failures + 1))
+}
+until_true() { # SECONDS COMMAND
+    local end=$((SECONDS + $1))
+    shift
+    until eval "$*" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.2
+    done
+}
+expect() { # NAME COMMAND, within 10 s
+    if until_true 10 "$2"; then pass "$1"; else fail "$1"; fi
+}
+start() {
+    POD_NAME=op-it "$build/bin/tulle-operator" --namespace $sys --port $port --address 127.0.0.1 \
+        --monitoring-port $mon --log-level debug >>"$work/log" 2>&1 &
+    pid=$!
+}
+stop() {
+    [ -n "$pid" ] || return 0
+    kill "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    pid=''
+}
+finish() {
+    stop
+    "$build/bin/tulle-operator" cleanup --namespace $sys >>"$work/log" 2>&1
+    kubectl delete ns $ns $sys --wait=false >/dev/null 2>&1
+    [ "$failures" -eq 0 ] || tail -n 60 "$work/log"
+    rm -rf "$work"
+}
+
+if [ -z "${KUBECONFIG:-}" ] || ! command -v kubectl >/dev/null; then
+    echo "SKIP operator: no KUBECONFIG or no kubectl"
+    exit 0
+fi
+if kubectl get mesh default >/dev/null 2>&1 || kubectl get ns tulle-system >/dev/null 2>&1; then
+    echo "SKIP operator: a mesh is installed in this cluster"
+    exit 0
+fi
+trap finish EXIT
+kubectl apply -f "$root/crds/" >/dev/null || fail "CRDs"
+for n in $sys $ns; do kubectl create ns $n >/dev/null || fail "namespace $n"; done
+
+status() { kubectl get -n $ns "$1" "$2" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].$4}"; }
+
+start
+expect "ready" "curl -fs http://127.0.0.1:$mon/readyz"
+expect "Lease is held" '[ "$(kubectl get lease -n $sys tulle-operator -o jsonpath={.spec.holderIdentity})" = op-it ]'
+expect "CA Secret was made" "kubectl get secret -n $sys tulle-ca"
+expect "Mesh was made, with status" '[ "$(kubectl get mesh default -o "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}")" = True ]'
+expect "settings of the injector" 'kubectl get cm -n $sys tulle-injector -o jsonpath={.data.settings} | grep -q "\"nativeSidecar\": true"'
+expect "webhook certificate is by the mesh CA" 'kubectl get secret -n $sys tulle-injector-certs -o "jsonpath={.data.tls\.crt}" | base64 -d >$work/hook.pem && kubectl get secret -n $sys tulle-ca -o "jsonpath={.data.root-cert\.pem}" | base64 -d >$work/root.pem && openssl verify -CAfile $work/root.pem $work/hook.pem'
+
+# --- the namespace's label
+expect "no bundle without label" '! kubectl get cm -n $ns istio-ca-root-cert'
+kubectl label ns $ns istio-injection=enabled >/dev/null
+expect "label on: root bundle" 'kubectl get cm -n $ns istio-ca-root-cert -o "jsonpath={.data.root-cert\.pem}" | cmp - $work/root.pem'
+kubectl delete cm -n $ns istio-ca-root-cert >/dev/null
+expect "a deleted bundle comes back" "kubectl get cm -n $ns istio-ca-root-cert"
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: v1
+kind: Pod
+metadata: {name: bare}
+spec: {containers: [{name: a, image: none.invalid/none}]}
+Y
+expect "a bare pod is named" 'kubectl get mesh default -o "jsonpath={.status.barePods}" | grep -q $ns/bare'
+kubectl delete pod -n $ns bare --force --grace-period=0 >/dev/null 2>&1
+expect "and forgotten" '! kubectl get mesh default -o "jsonpath={.status.barePods}" | grep -q $ns/bare'
+
+# --- statuses
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: v1
+kind: Service
+metadata: {name: frontend}
+spec:
+  selector: {app: frontend}
+  ports: [{name: http, port: 80}]
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: good}
+spec:
+  hosts: [frontend.example.com]
+  http: [{route: [{destination: {host: frontend, port: {number: 80}}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bad}
+spec:
+  hosts: [frontend]
+  http: [{route: [{destination: {host: frontend, subset: a}, weight: 0}], match: [{uri: {regex: "("}}]}]
+Y
+expect "a valid object is accepted" '[ "$(status vs good Accepted status)" = True ]'
+expect "without proxies Programmed is unknown" '[ "$(status vs good Programmed reason)" = NoInterestedProxy ]'
+expect "an invalid object is refused, with the reason" '[ "$(status vs bad Accepted status)" = False ]'
+expect "the host got an address" 'kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}" | grep -q ^240.240'
+address=$(kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}")
+expect "an Event tells of the refusal" 'kubectl get events.events.k8s.io -n $ns -o "jsonpath={.items[*].regarding.name}" | grep -qw bad'
+written=$(kubectl get vs -n $ns good -o "jsonpath={.metadata.resourceVersion}")
+sleep 2
+[ "$written" = "$(kubectl get vs -n $ns good -o "jsonpath={.metadata.resourceVersion}")" ] &&
+    pass "a settled status is not written again" || fail "a settled status is written again"
+
+# --- a proxy
+if gcc_out=$("$here/build.sh" "$build" "$work/proxy" 2>&1); then
+    kubectl create sa -n $ns front >/dev/null
+    kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: v1
+kind: Pod
+metadata: {name: front-1, labels: {app: front, sidecar.istio.io/inject: "false"}}
+spec: {serviceAccountName: front, containers: [{name: a, image: none.invalid/none}]}
+Y
+    until_true 10 "kubectl get pod -n $ns front-1"
+    kubectl create token -n $ns front --audience istio-ca >"$work/token"
+    kubectl create token -n $ns front >"$work/token-other"
+    key=frontend.example.com:80
+    "$work/proxy" 127.0.0.1:$port tulle-operator.$sys.svc "$work/root.pem" "$work/token-other" \
+        spiffe://cluster.local/ns/$ns/sa/front $ns front-1 $key 0 >"$work/proxy.log" 2>&1
+    grep -q UNAUTHENTICATED "$work/proxy.log" && pass "a token for another audience is refused" ||
+        fail "token for another audience: $(cat "$work/proxy.log")"
+    "$work/proxy" 127.0.0.1:$port tulle-operator.$sys.svc "$work/root.pem" "$work/token" \
+        spiffe://cluster.local/ns/$ns/sa/other $ns front-1 $key 0 >"$work/proxy.log" 2>&1
+    grep -q PERMISSION_DENIED "$work/proxy.log" && pass "another identity than the token's is refused" ||
+        fail "another identity: $(cat "$work/proxy.log")"
+    "$work/proxy" 127.0.0.1:$port tulle-operator.$sys.svc "$work/root.pem" "$work/token" \
+        spiffe://cluster.local/ns/$ns/sa/front $ns front-1 $key 15 >"$work/proxy.log" 2>&1 &
+    client=$!
+    expect "a certificate for a token" 'grep -q "^certificate spiffe://cluster.local/ns/$ns/sa/front" $work/proxy.log'
+    expect "discovery brings the service" 'grep -q "^Service $key VALUE" $work/proxy.log'
+    expect "acknowledged: Programmed" '[ "$(status vs good Programmed status)" = True ]'
+    expect "one of one proxies" '[ "$(kubectl get vs -n $ns good -o "jsonpath={.status.proxies}")" = 1/1 ]'
+    expect "the proxy is counted in Mesh" '[ "$(kubectl get mesh default -o "jsonpath={.status.proxies.connected}")" = 1 ]'
+    kubectl patch vs -n $ns good --type merge -p '{"spec":{"http":[{"timeout":"3s","route":[{"destination":{"host":"frontend","port":{"number":80}}}]}]}}' >/dev/null
+    expect "a change is pushed" '[ "$(grep -c "^Service $key VALUE" $work/proxy.log)" = 2 ]'
+    wait $client
+    expect "a proxy that left does not count" '[ "$(status vs good Programmed reason)" = NoInterestedProxy ]'
+else
+    fail "test client: $gcc_out"
+fi
+
+# --- restart, and a lost CA
+stop
+expect "the Lease was released" '[ -z "$(kubectl get lease -n $sys tulle-operator -o jsonpath={.spec.holderIdentity})" ]'
+start
+expect "ready again" "curl -fs http://127.0.0.1:$mon/readyz"
+sleep 1
+[ "$address" = "$(kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}")" ] &&
+    pass "the address stayed" || fail "the address moved from $address"
+kubectl get secret -n $sys tulle-ca -o "jsonpath={.data.root-cert\.pem}" | base64 -d | cmp - "$work/root.pem" &&
+    pass "the root stayed" || fail "the root changed"
+stop
+kubectl get secret -n $sys tulle-ca -o json >"$work/ca.json"
+kubectl delete secret -n $sys tulle-ca >/dev/null
+start
+expect "a lost CA Secret is an alarm" 'kubectl get mesh default -o "jsonpath={.status.problems}" | grep -q "is missing"'
+kubectl get secret -n $sys tulle-ca >/dev/null 2>&1 && fail "a new root was made" || pass "no new root was made"
+expect "and the operator is not ready" '! curl -fs http://127.0.0.1:$mon/readyz'
+python3 -c 'import json,sys; o=json.load(open(sys.argv[1])); o["metadata"]={k:o["metadata"][k] for k in ("name","namespace")}; json.dump(o,sys.stdout)' "$work/ca.json" | kubectl apply -f - >/dev/null
+expect "restored, it serves" "curl -fs http://127.0.0.1:$mon/readyz"
+
+# --- label off, cleanup
+kubectl label ns $ns istio-injection- >/dev/null
+expect "label off: the bundle goes" '! kubectl get cm -n $ns istio-ca-root-cert'
+kubectl label ns $ns istio-injection=enabled >/dev/null
+until_true 10 "kubectl get cm -n $ns istio-ca-root-cert"
+anon=$(awk '/^Anonymous/ {print $2}' "/proc/$pid/smaps_rollup")
+child=$(awk '/^Anonymous/ {print $2}' "/proc/$(pgrep -P "$pid" | head -1)/smaps_rollup")
+echo "operator: anonymous memory idle: $anon kB, signer $child kB"
+stop
+"$build/bin/tulle-operator" cleanup --namespace $sys >>"$work/log" 2>&1 || fail "cleanup"
+left=$(kubectl get mesh,secret,cm,lease -n $sys -o name | grep -v kube-root-ca)$(kubectl get cm -n $ns -o name | grep istio-ca)
+[ -z "$left" ] && pass "cleanup leaves nothing" || fail "cleanup left $left"
+[ "$failures" -eq 0 ]

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The discovery server against a client in the same process: gRPC over a memory pair. */
+#include "operator/push.h"
+
+#include "lib/data/json.h"
+#include "operator/model.h"
+#include "tests/unit/tcase.h"
+
+#define WEB "web.shop.svc.cluster.local:80"
+enum { GOT_MAX = 32 };
+
+struct side {
+    struct grpc_conn *server, *client;
+    struct grpc_stream *stream;
+    const char *spiffe;
+    enum grpc_status status;
+    bool ended;
+    size_t bytes;    /* received */
+    unsigned pushes;
+    struct arena arena;
+    struct wire_resource got[GOT_MAX]; /* newest last */
+    uint32_t n_got;
+    uint64_t nonce;
+};
+
+static struct clock clk;
+static struct loop *loop;
+static struct model model;
+static struct push *push;
+static struct side *now_serving;
+
+static json_t *J(const char *text)
+{
+    json_t *v;
+    struct err err = {0};
+    ck_assert_msg(json_parse(slice_str(text), NULL, &v, &err) == 0, "%s: %s", text, err.msg);
+    return v;
+}
+
+static void put(enum index_kind kind, const char *text)
+{
+    json_t *v = J(text);
+    model_put(&model, kind, v);
+    json_decref(v);
+}
+
+static void changes(void *user, const struct index_changes *c)
+{
+    (void)user;
+    push_changed(push, c);
+}
+
+static void turn(int64_t ms)
+{
+    struct err err = {0};
+    for (int k = 0; k < 200 && loop_turn(loop, 0, &err) > 0; k++)
+        ;
+    for (int64_t i = 0; i < ms; i++) {
+        clock_advance(&clk, NS_PER_MS);
+        for (int k = 0; k < 200 && loop_turn(loop, 0, &err) > 0; k++)
+            ;
+    }
+}
+
+static void setup(void)
+{
+    struct err err = {0};
+    json_setup();
+    clock_init_virtual(&clk, 1700000000 * NS_PER_S);
+    ck_assert_int_eq(loop_new(&clk, &loop, &err), 0);
+    ck_assert_int_eq(model_init(&model, "tulle-system", "tulle", &err), 0);
+    struct push_opts o = {.index = model.index, .cluster_name = "Kubernetes"};
+    ck_assert_int_eq(push_new(loop, &o, &push, &err), 0);
+    push_set_roots(push, SL("-----BEGIN CERTIFICATE-----\n"));
+    push_set_ready(push);
+    model_listen(&model, &(struct model_listener){.changes = changes});
+    put(INDEX_NAMESPACE, "{\"metadata\":{\"name\":\"shop\",\"labels\":{\"istio-injection\":"
+                         "\"enabled\"}}}");
+    put(INDEX_POD, "{\"metadata\":{\"name\":\"front-1\",\"namespace\":\"shop\",\"uid\":\"u1\","
+                   "\"labels\":{\"app\":\"front\"}},\"spec\":{\"serviceAccountName\":\"front\","
+                   "\"containers\":[{\"name\":\"a\"}]},\"status\":{\"phase\":\"Running\",\"podIP\":"
+                   "\"10.0.0.1\",\"podIPs\":[{\"ip\":\"10.0.0.1\"}]}}");
+}
+
+static void service_put(void)
+{
+    put(INDEX_SERVICE, "{\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\"},\"spec\":"
+                       "{\"clusterIP\":\"10.96.0.1\",\"clusterIPs\":[\"10.96.0.1\"],\"selector\":"
+                       "{\"app\":\"web\"},\"ports\":[{\"name\":\"http\",\"port\":80,"
+                       "\"targetPort\":8080}]}}");
+}
+
+static void slice_put(const char *ip)
+{
+    char text[700];
+    snprintf(text, sizeof text,
+             "{\"metadata\":{\"name\":\"web-1\",\"namespace\":\"shop\",\"labels\":"
+             "{\"kubernetes.io/service-name\":\"web\"}},\"addressType\":\"IPv4\",\"ports\":"
+             "[{\"name\":\"http\",\"port\":8080,\"protocol\":\"TCP\"}],\"endpoints\":"
+             "[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}]}", ip);
+    put(INDEX_SLICE, text);
+}
+
+/* --- a proxy ------------------------------------------------------------------------------------------- */
+
+static void server_call(struct grpc_conn *c, struct grpc_stream *s, struct slice path)
+{
+    (void)c;
+    ck_assert(slice_is(path, PUSH_PATH));
+    push_open(push, s, slice_str(now_serving->spiffe));
+}
+
+static void client_message(struct grpc_stream *s, struct slice msg)
+{
+    struct side *p = grpc_stream_user(s);
+    struct wire_server m;
+    struct err err = {0};
+    p->bytes += msg.len;
+    ck_assert_msg(wire_server_decode(&p->arena, msg, &m, &err) == 0, "%s", err.msg);
+    ck_assert_ptr_nonnull(m.push);
+    p->pushes++;
+    p->nonce = m.push->nonce;
+    for (uint32_t i = 0; i < m.push->n_resource && p->n_got < GOT_MAX; i++)
+        p->got[p->n_got++] = m.push->resource[i];
+}
+
+static void client_end(struct grpc_stream *s, enum grpc_status status, struct slice detail,
+                       bool final)
+{
+    struct side *p = grpc_stream_user(s);
+    (void)detail;
+    if (final) {
+        p->ended = true;
+        p->status = status;
+        p->stream = NULL;
+    }
+}
+
+static void closed(struct grpc_conn *c, const struct err *why)
+{
+    (void)c, (void)why;
+}
+static const struct grpc_conn_ops server_ops = {.on_call = server_call, .on_close = closed};
+static const struct grpc_conn_ops client_ops = {.on_close = closed};
+static const struct grpc_stream_ops stream_ops = {.on_message = client_message,
+                                                  .on_end = client_end};
+
+static void dial(struct side *p, const char *spiffe)
+{
+    struct chan *a, *b;
+    struct err err = {0};
+    *p = (struct side){.spiffe = spiffe};
+    now_serving = p;
+    ck_assert_int_eq(chan_mem_pair(loop, 1 << 20, &a, &b, &err), 0);
+    ck_assert_int_eq(grpc_server(a, NULL, &server_ops, p, &p->server, &err), 0);
+    ck_assert_int_eq(grpc_client(b, "op", NULL, &client_ops, p, &p->client, &err), 0);
+    ck_assert_int_eq(grpc_call(p->client, PUSH_PATH, NULL, 0, &stream_ops, p, &p->stream, &err), 0);
+    turn(0);
+}
+
+static void hang_up(struct side *p)
+{
+    if (p->client)
+        grpc_conn_close(p->client);
+    turn(1);
+    arena_fini(&p->arena);
+}
+
+static void say(struct side *p, const struct wire_client *m)
+{
+    CLEANUP(buf_freep) struct buf b;
+    buf_init(&b, 1 << 20);
+    ck_assert_int_eq(wire_client_encode(m, &b), ERR_OK);
+    ck_assert_int_eq(grpc_send(p->stream, buf_slice(&b)), ERR_OK);
+    turn(1);
+}
+
+static struct wire_hello hello = {.pod = {"front-1", 7}, .namespace_ = {"shop", 4},
+                                  .address = {"10.0.0.1", 8}, .version = {"0.1", 3},
+                                  .protocol = 1};
+
+static void want(struct side *p, bool first, enum prog_kind kind, const char *key,
+                 struct slice version)
+{
+    struct wire_want w = {.kind = kind, .key = slice_str(key), .version = version};
+    say(p, &(struct wire_client){.hello = first ? &hello : NULL, .want = &w, .n_want = 1});
+}
+
+static void ack(struct side *p)
+{
+    struct wire_ack a = {.nonce = p->nonce};
+    say(p, &(struct wire_client){.ack = &a});
+}
+
+/* The newest that was said about a resource. */
+static const struct wire_resource *last(const struct side *p, enum prog_kind kind, const char *key)
+{
+    for (uint32_t i = p->n_got; i-- > 0;)
+        if (p->got[i].kind == kind && (!key || slice_is(p->got[i].key, key)))
+            return &p->got[i];
+    return NULL;
+}
+
+#define FRONT "spiffe://cluster.local/ns/shop/sa/front"
+
+static void teardown(void)
+{
+    push_free(push);
+    turn(1);
+    model_fini(&model);
+    loop_free(loop);
+}
+
+/* --- tests ----------------------------------------------------------------------------------------------- */
+
+START_TEST(a_service_brings_its_endpoints)
+{
+    struct side p;
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    const struct wire_resource *r = last(&p, PROG_SERVICE, WEB);
+    ck_assert_ptr_nonnull(r);
+    ck_assert_int_eq(r->state, PROG_VALUE);
+    r = last(&p, PROG_ENDPOINTS, NULL);
+    ck_assert_ptr_nonnull(r);
+    ck_assert_int_eq(r->state, PROG_VALUE);
+    ck_assert_uint_eq(p.pushes, 1); /* together: they take effect together */
+    ack(&p);
+    turn(200);
+    ck_assert_uint_eq(p.pushes, 1); /* nothing changed: nothing is sent */
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(a_change_is_pushed_alone_and_debounced)
+{
+    struct side p;
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ack(&p);
+    p.n_got = 0;
+    slice_put("10.0.0.10");
+    slice_put("10.0.0.11");
+    turn(5);
+    ck_assert_uint_eq(p.n_got, 0); /* not quiet for 10 ms yet */
+    turn(20);
+    ck_assert_uint_eq(p.n_got, 1); /* one push with the endpoints alone */
+    ck_assert_int_eq(p.got[0].kind, PROG_ENDPOINTS);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(one_push_is_unanswered_and_the_newest_follows)
+{
+    struct side p;
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ck_assert_uint_eq(p.pushes, 1);
+    slice_put("10.0.0.10");
+    turn(50);
+    slice_put("10.0.0.11");
+    turn(50);
+    ck_assert_uint_eq(p.pushes, 1); /* the first is not answered yet */
+    ack(&p);
+    turn(1);
+    ck_assert_uint_eq(p.pushes, 2); /* and only the last state follows */
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(an_overdue_answer_ends_the_stream)
+{
+    struct side p;
+    setup();
+    service_put();
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    for (int i = 0; i < 32 && !p.ended; i++) {
+        clock_advance(&clk, NS_PER_S);
+        turn(1);
+    }
+    ck_assert(p.ended);
+    ck_assert_int_eq(p.status, GRPC_DEADLINE_EXCEEDED);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(what_is_absent_is_pushed_when_it_appears)
+{
+    struct side p;
+    setup();
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    const struct wire_resource *r = last(&p, PROG_SERVICE, WEB);
+    ck_assert_ptr_nonnull(r);
+    ck_assert_int_eq(r->state, PROG_ABSENT);
+    ack(&p);
+    service_put();
+    turn(120);
+    r = last(&p, PROG_SERVICE, WEB);
+    ck_assert_int_eq(r->state, PROG_VALUE);
+    ack(&p);
+    model_remove(&model, INDEX_SERVICE, SL("shop"), SL("web"));
+    turn(120);
+    ck_assert_int_eq(last(&p, PROG_SERVICE, WEB)->state, PROG_ABSENT);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(an_unchanged_reconnect_moves_next_to_nothing)
+{
+    struct side p, q;
+    char version[WIRE_VERSION_LEN];
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ack(&p);
+    struct wire_resource service = *last(&p, PROG_SERVICE, WEB),
+                         endpoints = *last(&p, PROG_ENDPOINTS, NULL);
+    memcpy(version, service.version.p, sizeof version);
+    dial(&q, FRONT);
+    struct wire_want w[] = {
+        {.kind = PROG_SERVICE, .key = service.key, .version = service.version},
+        {.kind = PROG_ENDPOINTS, .key = endpoints.key, .version = endpoints.version},
+    };
+    say(&q, &(struct wire_client){.hello = &hello, .want = w, .n_want = 2});
+    ck_assert_int_eq(last(&q, PROG_SERVICE, WEB)->state, PROG_UNCHANGED);
+    ck_assert_int_eq(last(&q, PROG_ENDPOINTS, NULL)->state, PROG_UNCHANGED);
+    ck_assert_uint_eq(q.n_got, 2);
+    ck_assert_uint_lt(q.bytes, 1024);
+    hang_up(&p);
+    hang_up(&q);
+    teardown();
+}
+END_TEST
+
+START_TEST(acknowledgements_are_counted_by_object)
+{
+    struct side p;
+    struct push_tally t;
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    put(INDEX_VS, "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\"metadata\":"
+                  "{\"name\":\"web\",\"namespace\":\"shop\",\"generation\":1,\"uid\":\"v\"},\"spec\":{"
+                  "\"hosts\":[\"web\"],\"http\":[{\"route\":[{\"destination\":{\"host\":\"web\"}}],"
+                  "\"timeout\":\"3s\"}]}}");
+    push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+    ck_assert_uint_eq(t.interested, 0);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+    ck_assert_uint_eq(t.interested, 1);
+    ck_assert_uint_eq(t.acked, 0);
+    ack(&p);
+    push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+    ck_assert_uint_eq(t.acked, 1);
+    put(INDEX_VS, "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\"metadata\":"
+                  "{\"name\":\"web\",\"namespace\":\"shop\",\"generation\":2,\"uid\":\"v\"},\"spec\":{"
+                  "\"hosts\":[\"web\"],\"http\":[{\"route\":[{\"destination\":{\"host\":\"web\"}}],"
+                  "\"timeout\":\"4s\"}]}}");
+    push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+    ck_assert_uint_eq(t.acked, 0); /* of the new generation nobody spoke yet */
+    turn(50);
+    struct wire_rejected no = {.kind = PROG_SERVICE, .key = SL(WEB),
+                               .version = last(&p, PROG_SERVICE, WEB)->version,
+                               .reason = SL("http[0]: no")};
+    struct wire_ack a = {.nonce = p.nonce, .rejected = &no, .n_rejected = 1};
+    say(&p, &(struct wire_client){.ack = &a});
+    push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+    ck_assert_uint_eq(t.interested, 1);
+    ck_assert_uint_eq(t.rejected, 1);
+    ck_assert_str_eq(t.reject_text, "http[0]: no");
+    hang_up(&p);
+    push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+    ck_assert_uint_eq(t.interested, 0);
+    teardown();
+}
+END_TEST
+
+START_TEST(a_new_pod_gets_what_its_siblings_use)
+{
+    struct side p, q;
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ack(&p);
+    hang_up(&p);
+    dial(&q, FRONT);
+    want(&q, true, PROG_SETTINGS, "", SLICE_NULL);
+    ck_assert_ptr_nonnull(last(&q, PROG_SERVICE, WEB));
+    ck_assert_int_eq(last(&q, PROG_SERVICE, WEB)->state, PROG_VALUE);
+    hang_up(&q);
+    teardown();
+}
+END_TEST
+
+START_TEST(drop_ends_a_subscription)
+{
+    struct side p;
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ack(&p);
+    ck_assert_uint_eq(push_stats(push).subscriptions, 2);
+    struct wire_want w = {.kind = PROG_SERVICE, .key = SL(WEB)};
+    say(&p, &(struct wire_client){.drop = &w, .n_drop = 1});
+    turn(1);
+    ck_assert_uint_eq(push_stats(push).subscriptions, 0); /* its endpoints went along */
+    ck_assert_uint_eq(push_stats(push).resources, 0);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+/* Who says to be a pod must show the certificate of that pod's service account. */
+static const struct {
+    const char *name, *spiffe, *pod;
+    enum grpc_status want;
+} strangers[] = {
+    {"no certificate", "", "front-1", GRPC_UNAUTHENTICATED},
+    {"another account", "spiffe://cluster.local/ns/shop/sa/other", "front-1",
+     GRPC_PERMISSION_DENIED},
+    {"another namespace", "spiffe://cluster.local/ns/bank/sa/front", "front-1",
+     GRPC_PERMISSION_DENIED},
+    {"another trust domain", "spiffe://evil.example/ns/shop/sa/front", "front-1",
+     GRPC_PERMISSION_DENIED},
+    {"no such pod", FRONT, "front-2", GRPC_NOT_FOUND},
+};
+START_TEST(strangers_are_turned_away)
+{
+    struct side p;
+    struct wire_hello h = hello;
+    setup();
+    dial(&p, strangers[_i].spiffe);
+    h.pod = slice_str(strangers[_i].pod);
+    if (p.stream)
+        say(&p, &(struct wire_client){.hello = &h});
+    for (int i = 0; i < 60 && !p.ended; i++)
+        turn(100);
+    ck_assert_msg(p.ended, "%s", strangers[_i].name);
+    ck_assert_msg(p.status == strangers[_i].want, "%s: %s", strangers[_i].name,
+                  grpc_status_name(p.status));
+    ck_assert_uint_eq(p.pushes, 0);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(a_pod_that_the_watch_brings_late_is_served)
+{
+    struct side p;
+    struct wire_hello h = hello;
+    struct wire_want w = {.kind = PROG_SETTINGS};
+    setup();
+    dial(&p, FRONT);
+    h.pod = SL("front-2");
+    say(&p, &(struct wire_client){.hello = &h, .want = &w, .n_want = 1});
+    turn(300);
+    ck_assert_uint_eq(p.pushes, 0);
+    put(INDEX_POD, "{\"metadata\":{\"name\":\"front-2\",\"namespace\":\"shop\",\"uid\":\"u2\"},"
+                   "\"spec\":{\"serviceAccountName\":\"front\",\"containers\":[{\"name\":\"a\"}]},"
+                   "\"status\":{\"phase\":\"Pending\"}}");
+    turn(200);
+    ck_assert_uint_eq(p.pushes, 1);
+    ck_assert_int_eq(last(&p, PROG_SETTINGS, "")->state, PROG_VALUE);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+TESTS(push)
+{
+    tcase_add_test(tc, a_service_brings_its_endpoints);
+    tcase_add_test(tc, a_change_is_pushed_alone_and_debounced);
+    tcase_add_test(tc, one_push_is_unanswered_and_the_newest_follows);
+    tcase_add_test(tc, an_overdue_answer_ends_the_stream);
+    tcase_add_test(tc, what_is_absent_is_pushed_when_it_appears);
+    tcase_add_test(tc, an_unchanged_reconnect_moves_next_to_nothing);
+    tcase_add_test(tc, acknowledgements_are_counted_by_object);
+    tcase_add_test(tc, a_new_pod_gets_what_its_siblings_use);
+    tcase_add_test(tc, drop_ends_a_subscription);
+    tcase_add_loop_test(tc, strangers_are_turned_away, 0, N_OF(strangers));
+    tcase_add_test(tc, a_pod_that_the_watch_brings_late_is_served);
+}
