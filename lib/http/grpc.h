@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gRPC over HTTP/2 (nghttp2) on any channel: unary and bidirectional streams, client and server.
- * Messages are opaque bytes (protobuf outside). Flow control is end to end: a receiver that does not
- * grpc_consume stops the sender; a sender learns when its queue is above the high-water mark. */
+ * Messages are opaque bytes (protobuf outside), delivered as they become whole.
+ *
+ * Flow control: windows of 256 KiB a stream and 1 MiB a connection. A sender learns when its queue is
+ * above the high-water mark; a server whose queue is above it takes no more of that call meanwhile, so
+ * that a client which asks and does not read stops itself. Everything a peer can make grow is bounded:
+ * heads, messages, calls at once, resets per second, owed acknowledgements, bytes of messages that are
+ * not whole.
+ *
+ * Writes are gathered and go out at the end of the turn. An idle connection holds no buffers. */
 #pragma once
 
 #include "lib/io/chan.h"
@@ -38,15 +45,19 @@ struct grpc_stream_ops {
 void grpc_stream_set(struct grpc_stream *s, const struct grpc_stream_ops *ops, void *user);
 void *grpc_stream_user(const struct grpc_stream *s);
 struct grpc_conn *grpc_stream_conn(const struct grpc_stream *s);
-/* Request metadata by lower-case name (server: of the client; client: of the answer's head). */
+/* Metadata by lower-case name, the first of several (server: of the client, ":path" and the like
+ * included; client: of the answer's head and trailers). Borrowed until the stream is gone. */
 struct slice grpc_stream_metadata(const struct grpc_stream *s, struct slice name);
-/* Queue one message (copied). ERR_NOMEM, ERR_CLOSED. */
+/* Queue one message (copied). ERR_CLOSED: the call or connection has ended; ERR_NOMEM, ERR_LIMIT (64
+ * MiB are queued): this message is not sent, the call goes on. */
 enum err_code grpc_send(struct grpc_stream *s, struct slice msg);
 bool grpc_send_full(const struct grpc_stream *s);
 size_t grpc_send_queued(const struct grpc_stream *s);
-/* Client: half-close. Server: end with OK. */
+/* Client: half-close. Server: end with OK; on_end final follows when that was sent, and what the client
+ * still sends is dropped. */
 void grpc_end(struct grpc_stream *s);
-/* Server: end with a status and a text (percent-encoded by this module). */
+/* Server: as grpc_end with a status and a text (copied; percent-encoded by this module, cut at about
+ * 1000 bytes). Client: as grpc_end. */
 void grpc_fail(struct grpc_stream *s, enum grpc_status status, const char *detail);
 /* Abandon (RST_STREAM CANCEL); no further callbacks; the stream is gone. */
 void grpc_cancel(struct grpc_stream *s);
@@ -59,7 +70,8 @@ struct grpc_conn_ops {
     /* Client: the channel is open and settings were exchanged (may be NULL). */
     void (*on_ready)(struct grpc_conn *c);
 };
-/* Take the channel (also on failure). Client: `authority` goes into each call. */
+/* Take the channel (also on failure; it may still be connecting). Client: `authority` (copied, not
+ * NULL) goes into each call. Errors: ERR_NOMEM. */
 int grpc_client(struct chan *chan, const char *authority, const struct grpc_limits *limits,
                 const struct grpc_conn_ops *ops, void *user, struct grpc_conn **ret,
                 struct err *err);
@@ -68,11 +80,16 @@ int grpc_server(struct chan *chan, const struct grpc_limits *limits,
                 struct err *err);
 void *grpc_conn_user(const struct grpc_conn *c);
 struct chan *grpc_conn_chan(const struct grpc_conn *c);
-/* Client: start a call. `metadata` is an array of name, value pairs ended by NULL; may be NULL.
- * `timeout_ns` > 0 sends grpc-timeout and enforces it here too. */
+/* Client: start a call. `metadata` is an array of up to 16 name, value pairs ended by NULL, names in
+ * lower case; may be NULL. `timeout_ns` > 0 sends grpc-timeout and enforces it here too. Callbacks come
+ * later, never from within. ERR_CLOSED; ERR_UNAVAILABLE: the server is leaving, use another
+ * connection; ERR_NOMEM; ERR_LIMIT, ERR_INVALID: metadata. */
 int grpc_call(struct grpc_conn *c, const char *path, const char *const *metadata,
               int64_t timeout_ns, const struct grpc_stream_ops *ops, void *user,
               struct grpc_stream **ret, struct err *err);
-/* Server: GOAWAY, live calls may end until they are done. */
+/* GOAWAY: no new calls; live ones may go on until they are done, then the connection ends by itself
+ * (on_close). Without a deadline: a stream that never ends is the owner's to end. */
 void grpc_conn_drain(struct grpc_conn *c);
+/* Close at once; no callback follows, neither for its streams nor on_close. Safe within callbacks;
+ * memory goes with the turn. */
 void grpc_conn_close(struct grpc_conn *c);
