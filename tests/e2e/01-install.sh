@@ -3,6 +3,14 @@
 # Both charts are installed by Helm; the control plane comes up as Pod Security `restricted` and says
 # so in Mesh.
 
+# A run that was cut short may have left what a release that is gone had made.
+clear_remains() {
+    ours && ! helm status tulle -n "$SYSTEM" >/dev/null 2>&1 || return 0
+    k delete mesh default --ignore-not-found 2>/dev/null
+    k delete -n "$SYSTEM" secret/tulle-ca secret/tulle-injector-certs configmap/tulle-injector \
+        lease/tulle-operator --ignore-not-found 2>/dev/null
+    return 0
+}
 install() {
     helm upgrade --install tulle-base manifests/charts/tulle-base -n "$SYSTEM" --create-namespace \
         --wait --timeout 60s &&
@@ -29,6 +37,7 @@ no_shell() { # COMPONENT: the image holds the program and its libraries, and not
     not k exec -n "$SYSTEM" "$pod" -- /bin/sh -c true
 }
 
+clear_remains >/dev/null
 check "helm installs both charts into a restricted namespace" install || exit 1
 check "operator is ready, from the image as built" eventually 60 image_runs operator
 check "injector is ready, from the image as built" eventually 60 image_runs injector

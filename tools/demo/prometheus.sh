@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Debian's Prometheus as a process of this machine, for the demo and the tests: it finds pods and reads
-# their metrics by way of the API server (`kubectl proxy`), so it works with any cluster. Sourced.
+# Debian's Prometheus as a process of this machine, for the demo and the tests. It reads pods' metrics
+# by way of the API server (`kubectl proxy`), so it works with any cluster; targets.py tells it which
+# pods there are. Sourced.
 #
 #   prom_start FOLDER    starts both on loopback ports; sets PROM_URL
 #   prom_query EXPR      the value of an instant query; the first series' where there are several
@@ -40,43 +41,22 @@ prom_free_port() {
 s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-prom_config() { # API-PROXY-PORT
+prom_config() { # FOLDER
     cat <<EOF
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 scrape_configs:
   # Each pod that asks for it by the usual annotations; the injector writes them.
   - job_name: pods
-    scrape_interval: 1s
-    kubernetes_sd_configs: [{role: pod, api_server: "http://127.0.0.1:$1"}]
-    relabel_configs: &pods
-      - {source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], regex: "true", action: keep}
-      - {source_labels: [__meta_kubernetes_pod_phase], regex: Running, action: keep}
-      # One target for a pod, however many ports its containers declare.
-      - {source_labels: [__meta_kubernetes_pod_container_init], regex: "true", action: drop}
-      - {source_labels: [__meta_kubernetes_pod_container_name], regex: istio-proxy, action: drop}
-      - source_labels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name,
-          __meta_kubernetes_pod_annotation_prometheus_io_port,
-          __meta_kubernetes_pod_annotation_prometheus_io_path]
-        separator: ;
-        regex: ([^;]+);([^;]+);([^;]+);([^;]+)
-        target_label: __metrics_path__
-        replacement: /api/v1/namespaces/\$1/pods/\$2:\$3/proxy\$4
-      - {target_label: __address__, replacement: "127.0.0.1:$1"}
-      - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
-      - {source_labels: [__meta_kubernetes_pod_name], target_label: pod}
-      - {source_labels: [__meta_kubernetes_pod_name], target_label: instance}
+    file_sd_configs: [{files: ["$1/pods.json"], refresh_interval: 5s}]
   # CPU and memory of all containers, as the kubelets measure them.
   - job_name: cadvisor
     scrape_interval: 2s
     scrape_timeout: 2s
-    kubernetes_sd_configs: [{role: node, api_server: "http://127.0.0.1:$1"}]
-    relabel_configs:
-      - {target_label: __address__, replacement: "127.0.0.1:$1"}
-      - source_labels: [__meta_kubernetes_node_name]
-        target_label: __metrics_path__
-        replacement: /api/v1/nodes/\$1/proxy/metrics/cadvisor
+    file_sd_configs: [{files: ["$1/nodes.json"], refresh_interval: 5s}]
     metric_relabel_configs:
-      - {source_labels: [__name__], regex: "container_(cpu_usage_seconds_total|memory_working_set_bytes|memory_rss)", action: keep}
+      - source_labels: [__name__]
+        regex: container_(cpu_usage_seconds_total|memory_working_set_bytes|memory_rss)
+        action: keep
 EOF
 }
 
@@ -89,9 +69,12 @@ prom_start() { # FOLDER
     kubectl proxy --port "$api" --accept-paths '^/(api/v1|metrics).*' --reject-methods 'POST,PUT,PATCH,DELETE' \
         >"$dir/kubectl-proxy.log" 2>&1 &
     echo $! >"$dir/kubectl-proxy.pid"
+    rm -f "$dir"/pods.json "$dir"/nodes.json
+    "$(dirname "${BASH_SOURCE[0]}")/targets.py" "http://127.0.0.1:$api" "$dir" 2>"$dir/targets.log" &
+    echo $! >"$dir/targets.pid"
     local port
     port=$(prom_free_port)
-    prom_config "$api" >"$dir/prometheus.yml"
+    prom_config "$dir" >"$dir/prometheus.yml"
     "$bin" --config.file "$dir/prometheus.yml" --storage.tsdb.path "$dir/data" \
         --storage.tsdb.retention.time 2h --web.listen-address "127.0.0.1:$port" --log.level warn \
         >"$dir/prometheus.log" 2>&1 &
@@ -104,16 +87,17 @@ prom_start() { # FOLDER
         sleep 0.2
     done
     tail -n 5 "$dir/prometheus.log" "$dir/kubectl-proxy.log" >&2
+    prom_stop "$dir"
     return 1
 }
 
 prom_stop() { # FOLDER
     local f pid
-    for f in "$1"/prometheus.pid "$1"/kubectl-proxy.pid; do
+    for f in "$1"/prometheus.pid "$1"/targets.pid "$1"/kubectl-proxy.pid; do
         pid=$(cat "$f" 2>/dev/null) || continue
         # A pid file may be old: only what is still ours.
-        case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in
-        *prometheus* | *kubectl*proxy*) kill "$pid" 2>/dev/null ;;
+        case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in
+        *prometheus* | *kubectl*proxy* | *targets.py*) kill "$pid" 2>/dev/null ;;
         esac
         rm -f "$f"
     done
