@@ -9,6 +9,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/data/spiffe.h"
 #include "proxy/guard.h"
 #include "proxy/sniff.h"
 #include "proxy/telemetry.h"
@@ -149,12 +150,30 @@ static void handshake_late(struct loop_timer *t)
     incoming_refuse(CONTAINER_OF(t, struct incoming, timer), FLAG_DC, "tls_handshake_timeout");
 }
 
+/* A caller is of this mesh when its trust domain is the mesh's own or one of its aliases; who signed
+ * it is not enough, as a root may be shared (Istio: trustDomain, trustDomainAliases). */
+static enum err_code judge_caller(void *user, struct slice id, struct err *err)
+{
+    const struct worker *w = user;
+    const struct prog_settings *s = w->know.settings;
+    struct spiffe_id who;
+    if (spiffe_parse(id, &who) == ERR_OK) {
+        if (slice_eq(who.trust_domain, s->trust_domain))
+            return ERR_OK;
+        for (uint32_t i = 0; i < s->trust_domain_aliases.n; i++)
+            if (slice_eq(who.trust_domain, s->trust_domain_aliases.p[i]))
+                return ERR_OK;
+    }
+    err_set(err, ERR_DENIED, "caller %.*s is of no trust domain of this mesh", SL_FMT(id));
+    return ERR_DENIED;
+}
+
 static void start_tls(struct incoming *in)
 {
     struct worker *w = in->down.worker;
     struct err err = {0};
     race_drop(in);
-    struct tls_conn_opts opts = {0};
+    struct tls_conn_opts opts = {.judge = judge_caller, .judge_user = w};
     struct chan *below = in->down.chan;
     in->down.chan = NULL;
     if (!w->server_tls) {

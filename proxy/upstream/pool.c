@@ -307,6 +307,12 @@ void up_cancel(struct up_attempt *a)
     a->over = true;
 }
 
+struct slice up_peer(const struct up_attempt *a, bool *ret_tls)
+{
+    *ret_tls = a->conn && chan_is_tls(a->conn->chan);
+    return *ret_tls ? tls_chan_peer_spiffe(a->conn->chan) : SLICE_NULL;
+}
+
 /* --- sending ----------------------------------------------------------------------------------------- */
 
 /* The queue shrank: whoever was told that it is full may go on. */

@@ -134,6 +134,9 @@ struct up_attempt {
 /* Choose a host and get a connection to it. The outcome comes by callback, perhaps before this
  * returns. `a` must be zeroed but for ops, cluster (given), arena and tried. */
 void up_start(struct up_attempt *a);
+/* Whom the attempt's connection reached: the SPIFFE id that it showed, null in plaintext. Borrows from
+ * the connection. */
+struct slice up_peer(const struct up_attempt *a, bool *ret_tls);
 /* Queue for sending; flushed by up_flush or when the turn ends. ERR_LIMIT: the queue is full, wait
  * for on_drain (the bytes were taken all the same). */
 enum err_code up_send_head(struct up_attempt *a, const struct http_head *head);

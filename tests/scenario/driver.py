@@ -409,27 +409,31 @@ class Scenario:
                            stderr=subprocess.PIPE, cwd=self.dir)
         need(p.returncode == 0, "openssl: " + p.stderr.decode())
 
+    def sign(self, file, extensions, *how):
+        """A certificate that is valid on the virtual clock's first day, too."""
+        with open(self.dir + "/ca.cnf", "w") as f:
+            f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\n"
+                    "default_md=sha256\npolicy=p\nunique_subject=no\nemail_in_dn=no\n"
+                    "[p]\norganizationName=optional\n[x]\n" + extensions)
+        open(self.dir + "/index.txt", "a").close()
+        self.openssl("ca", "-config", "ca.cnf", "-batch", "-notext", "-extensions", "x", "-startdate",
+                     "20200101000000Z", "-enddate", "20400101000000Z", "-in", file + ".csr", "-out",
+                     file + ".pem", "-keyfile", "ca.key", *how)
+
+    def key(self, file, subject):
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-keyout", file + ".key", "-out", file + ".csr", "-subj", subject)
+
     def identity(self, file, spiffe):
         """PEM files of a workload certificate, signed by the scenario's CA."""
         if not os.path.exists(self.dir + "/ca.pem"):
-            self.make_ca()
-        with open("%s/%s.ext" % (self.dir, file), "w") as f:
-            f.write("subjectAltName=critical,URI:%s\nextendedKeyUsage=serverAuth,clientAuth\n"
-                    "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n"
-                    % spiffe)
-        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                     "-keyout", file + ".key", "-out", file + ".csr", "-subj", "/")
-        self.openssl("x509", "-req", "-in", file + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                     "-CAcreateserial", "-days", "3650", "-extfile", file + ".ext", "-out",
-                     file + ".pem")
-
-    def make_ca(self):
-        with open(self.dir + "/ca.cnf", "w") as f:
-            f.write("[req]\ndistinguished_name=dn\nx509_extensions=v3\nprompt=no\n[dn]\n"
-                    "O=cluster.local\n[v3]\nbasicConstraints=critical,CA:TRUE\n"
-                    "keyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n")
-        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                     "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-config", "ca.cnf")
+            self.key("ca", "/O=cluster.local")
+            self.sign("ca", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
+                      "subjectKeyIdentifier=hash\n", "-selfsign")
+        self.key(file, "/")
+        self.sign(file, "subjectAltName=critical,URI:%s\nextendedKeyUsage=serverAuth,clientAuth\n"
+                  "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n" % spiffe,
+                  "-cert", "ca.pem")
 
     # --- running ------------------------------------------------------------------------------
     def run(self):
