@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The operator as built, outside the cluster, against the API server of $KUBECONFIG, in namespaces of
-# its own: root bundles, webhook certificate, injector settings, Mesh, statuses, CA and discovery as a
+# The operator as built against a real API server of this test's own (no node, no root needed): root bundles, webhook certificate, injector settings, Mesh, statuses, CA and discovery as a
 # proxy sees them, restart, a lost CA Secret, cleanup.
 # usage: run.sh BUILD_DIR
 # shellcheck disable=SC2016,SC2317 # conditions are evaluated later, helpers called by name
@@ -42,22 +41,34 @@ stop() {
 }
 finish() {
     stop
-    "$build/bin/tulle-operator" cleanup --namespace $sys >>"$work/log" 2>&1
-    kubectl delete ns $ns $sys --wait=false >/dev/null 2>&1
+    "$api" down >/dev/null 2>&1
     [ "$failures" -eq 0 ] || tail -n 60 "$work/log"
     rm -rf "$work"
 }
 
-if [ -z "${KUBECONFIG:-}" ] || ! command -v kubectl >/dev/null; then
-    echo "SKIP operator: no KUBECONFIG or no kubectl"
+if ! command -v kubectl >/dev/null && [ -r "$root/tests/cluster/env.sh" ]; then
+    eval "$(TULLE_CLUSTER_DIR='' "$root/tests/cluster/env.sh" 2>/dev/null)" || true
+fi
+if ! command -v kubectl >/dev/null; then
+    echo "SKIP operator: no kubectl"
     exit 0
 fi
-if kubectl get mesh default >/dev/null 2>&1 || kubectl get ns tulle-system >/dev/null 2>&1; then
-    echo "SKIP operator: a mesh is installed in this cluster"
-    exit 0
-fi
+export TULLE_CLUSTER_DIR=$work/api IT_ETCD_PORT=23379
+api=$root/tests/integration/kube/apiserver.sh
 trap finish EXIT
+"$api" up >"$work/api.log" 2>&1 || {
+    cat "$work/api.log"
+    fail "API server"
+    exit 1
+}
+export KUBECONFIG=$work/api/kubeconfig
 kubectl apply -f "$root/crds/" >/dev/null || fail "CRDs"
+kubectl apply -f - >/dev/null <<'Y' || fail "node"
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {nodeInfo: {kubeletVersion: v1.34.4, architecture: "", bootID: "", containerRuntimeVersion: "", kernelVersion: "", kubeProxyVersion: "", machineID: "", operatingSystem: "", osImage: "", systemUUID: ""}}
+Y
 for n in $sys $ns; do kubectl create ns $n >/dev/null || fail "namespace $n"; done
 
 status() { kubectl get -n $ns "$1" "$2" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].$4}"; }
