@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pages of the proxy: admin (loopback), status, health and metrics ports; one table of routes. */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +11,10 @@
 #include "lib/http/server.h"
 #include "mesh/wire/wire.h"
 #include "proxy/data.h"
+#include "proxy/merge.h"
 #include "proxy/probe.h"
+#include "proxy/tour.h"
+#include "proxy/upstream/upstream.h"
 
 enum { PAGE_MAX = 16 << 20 };
 enum port { PORT_ADMIN = 1, PORT_STATUS = 2, PORT_HEALTH = 4, PORT_METRICS = 8 };
@@ -19,7 +23,73 @@ struct admin {
     struct data *data;
     struct http_server *server;
     struct probes *probes;
+    struct merge *merge;     /* NULL: the application is not scraped */
+    struct later *later;     /* answers that are being gathered */
 };
+
+/* --- answers that take time --------------------------------------------------------------------------- */
+
+/* An exchange that waits for the workers or for the application. */
+struct later {
+    struct later *next, **prev;
+    struct admin *admin;
+    struct http_exchange *x;
+    struct tour *tour;
+    struct merge_fetch *fetch;
+    unsigned rounds;
+};
+
+static void later_end(struct later *l)
+{
+    if (l->tour)
+        tour_cancel(l->tour);
+    if (l->fetch)
+        merge_cancel(l->fetch);
+    *l->prev = l->next;
+    if (l->next)
+        l->next->prev = l->prev;
+    mem_free(l);
+}
+
+static void asker_gone(void *user)
+{
+    later_end(user);
+}
+
+/* NULL (answered with 503) without memory. */
+static struct later *later_new(struct admin *a, struct http_exchange *x)
+{
+    struct later *l = mem_zalloc(sizeof *l);
+    if (!l) {
+        http_reply(x, 503, "text/plain", SL("out of memory\n"));
+        return NULL;
+    }
+    l->admin = a;
+    l->x = x;
+    l->next = a->later;
+    l->prev = &a->later;
+    if (l->next)
+        l->next->prev = &l->next;
+    a->later = l;
+    http_exchange_on_gone(x, asker_gone, l);
+    return l;
+}
+
+static void later_reply(struct later *l, unsigned status, const char *type, struct slice body)
+{
+    struct http_exchange *x = l->x;
+    http_exchange_on_gone(x, NULL, NULL);
+    later_end(l);
+    http_reply(x, status, type, body);
+}
+
+static void later_tour(struct later *l, void (*ask)(struct worker *, struct buf *),
+                       void (*done)(void *user, struct buf *out))
+{
+    struct err err = {0};
+    if (tour_start(l->admin->data, ask, done, l, &l->tour, &err) < 0)
+        later_reply(l, 503, "text/plain", slice_str(err.msg));
+}
 
 /* --- metrics ------------------------------------------------------------------------------------- */
 
@@ -54,12 +124,17 @@ static void own_metrics(void *user, struct metrics_writer *w)
     if (d->identity && identity_ready(d->identity))
         gauge(w, "istio_agent_cert_expiry_seconds", "Until the workload certificate ends",
               (double)(identity_not_after_ns(d->identity) - loop_wall(d->loop)) / 1e9);
+}
+
+static void all_metrics(void *user, struct metrics_writer *w)
+{
+    own_metrics(user, w);
     metrics_process(NULL, w);
 }
 
 static enum err_code metrics_page(struct data *d, enum metrics_form form, struct buf *out)
 {
-    return metrics_expose(d->metrics, form, own_metrics, d, out);
+    return metrics_expose(d->metrics, form, all_metrics, d, out);
 }
 
 static void page_metrics(struct admin *a, struct http_exchange *x)
@@ -72,6 +147,51 @@ static void page_metrics(struct admin *a, struct http_exchange *x)
         http_reply(x, 500, "text/plain", SL("the metrics do not fit\n"));
     else
         http_reply(x, 200, metrics_content_type(form), buf_slice(&out));
+}
+
+/* The application's metrics behind the proxy's. Its failure is a comment and loses nothing of ours. The
+ * families of processes are left to it: two of one name would contradict each other. */
+static void merged(void *user, struct slice text, const char *why)
+{
+    struct later *l = user;
+    CLEANUP(buf_freep) struct buf out;
+    l->fetch = NULL;
+    buf_init(&out, PAGE_MAX * 2);
+    struct data *d = l->admin->data;
+    enum err_code rc =
+        metrics_expose(d->metrics, METRICS_TEXT, text.len ? own_metrics : all_metrics, d, &out);
+    if (why)
+        buf_addf(&out, "# the application's metrics are missing: %s\n", why);
+    buf_add_slice(&out, text);
+    if (text.len && text.p[text.len - 1] != '\n')
+        buf_add_str(&out, "\n");
+    if (rc != ERR_OK || buf_err(&out) != ERR_OK)
+        later_reply(l, 500, "text/plain", SL("the metrics do not fit\n"));
+    else
+        later_reply(l, 200, metrics_content_type(METRICS_TEXT), buf_slice(&out));
+}
+
+/* A scraper says how long it waits; the application gets most of that. */
+static int64_t scrape_timeout_ns(const struct http_exchange *x)
+{
+    struct slice v = http_head_get(http_exchange_head(x), SL("x-prometheus-scrape-timeout-seconds"));
+    ptrdiff_t dot = slice_chr(v, '.');
+    uint64_t s;
+    if (!slice_u64(dot >= 0 ? slice_head(v, (size_t)dot) : v, 60, &s) || s == 0)
+        s = 5;
+    return (int64_t)s * NS_PER_S * 8 / 10;
+}
+
+static void page_merged(struct admin *a, struct http_exchange *x)
+{
+    struct err err = {0};
+    if (!a->merge) {
+        page_metrics(a, x);
+        return;
+    }
+    struct later *l = later_new(a, x);
+    if (l && merge_start(a->merge, scrape_timeout_ns(x), merged, l, &l->fetch, &err) < 0)
+        merged(l, SLICE_NULL, err.msg);
 }
 
 /* --- health and life -------------------------------------------------------------------------------- */
@@ -196,8 +316,21 @@ static void page_logging(struct admin *a, struct http_exchange *x)
         http_reply(x, 400, "text/plain", SL("level must be error, warn, info, debug or trace\n"));
         return;
     }
-    log_threshold = level;
+    __atomic_store_n(&log_threshold, level, __ATOMIC_RELAXED);
     http_reply(x, 200, "text/plain", SL("ok\n"));
+}
+
+/* A worker that was woken looks at the clock when its turn begins, and what became due runs in that
+ * turn: at the second visit all of it has. */
+static void clock_seen(void *user, struct buf *out)
+{
+    struct later *l = user;
+    (void)out;
+    l->tour = NULL;
+    if (l->rounds++ == 0)
+        later_tour(l, NULL, clock_seen);
+    else
+        later_reply(l, 200, "text/plain", SL("ok\n"));
 }
 
 static void page_clock(struct admin *a, struct http_exchange *x)
@@ -208,9 +341,44 @@ static void page_clock(struct admin *a, struct http_exchange *x)
     } else if (!slice_u64(http_exchange_query(x, SL("advance_ms")), UINT32_MAX, &ms)) {
         http_reply(x, 400, "text/plain", SL("advance_ms must be a number\n"));
     } else {
+        struct later *l = later_new(a, x);
+        if (!l)
+            return;
         data_advance(a->data, (int64_t)ms * NS_PER_MS);
-        http_reply(x, 200, "text/plain", SL("ok\n"));
+        later_tour(l, NULL, clock_seen);
     }
+}
+
+static void clusters_told(void *user, struct buf *out)
+{
+    struct later *l = user;
+    l->tour = NULL;
+    later_reply(l, buf_err(out) == ERR_OK ? 200 : 500, "text/plain", buf_slice(out));
+}
+
+static void page_clusters(struct admin *a, struct http_exchange *x)
+{
+    struct later *l = later_new(a, x);
+    if (l)
+        later_tour(l, up_describe, clusters_told);
+}
+
+/* What the allocator holds, then the kernel's view of the process. */
+static void page_memory(struct admin *a, struct http_exchange *x)
+{
+    (void)a;
+    char line[256];
+    CLEANUP(buf_freep) struct buf out;
+    buf_init(&out, 64 * 1024);
+    struct mallinfo2 m = mallinfo2();
+    buf_addf(&out, "heap_bytes %zu\nheap_used_bytes %zu\nheap_free_bytes %zu\nmapped_bytes %zu\n",
+             m.arena, m.uordblks, m.fordblks, m.hblkhd);
+    FILE *f = fopen("/proc/self/smaps_rollup", "re");
+    while (f && fgets(line, sizeof line, f))
+        buf_add_str(&out, line);
+    if (f)
+        fclose(f);
+    http_reply(x, 200, "text/plain", buf_slice(&out));
 }
 
 /* --- routes --------------------------------------------------------------------------------------------- */
@@ -220,11 +388,14 @@ static const struct {
     const char *method, *path;
     void (*page)(struct admin *a, struct http_exchange *x);
 } pages[] = {
-    {PORT_ADMIN | PORT_STATUS | PORT_METRICS, "GET", "/stats/prometheus", page_metrics},
+    {PORT_ADMIN | PORT_METRICS, "GET", "/stats/prometheus", page_metrics},
+    {PORT_STATUS, "GET", "/stats/prometheus", page_merged},
     {PORT_ADMIN | PORT_STATUS | PORT_HEALTH, "GET", "/healthz/ready", page_ready},
     {PORT_ADMIN, "GET", "/ready", page_ready},
     {PORT_ADMIN, "GET", "/server_info", page_info},
     {PORT_ADMIN, "GET", "/config_dump", page_dump},
+    {PORT_ADMIN, "GET", "/clusters", page_clusters},
+    {PORT_ADMIN, "GET", "/memory", page_memory},
     {PORT_ADMIN, "POST", "/logging", page_logging},
     {PORT_ADMIN, "POST", "/clock", page_clock},
     {PORT_ADMIN | PORT_STATUS, "POST", "/drain", page_drain},
@@ -277,7 +448,6 @@ int admin_new(struct data *d, const struct admin_fds *fds, const char *probers,
                  {fds->status, PORT_STATUS},
                  {fds->health, PORT_HEALTH},
                  {fds->metrics, PORT_METRICS}};
-    (void)prometheus;
     struct admin *a = mem_zalloc(sizeof *a);
     if (!a)
         return err_set(err, ERR_NOMEM, "admin pages");
@@ -286,8 +456,10 @@ int admin_new(struct data *d, const struct admin_fds *fds, const char *probers,
     if (sock_addr_parse(slice_str(d->pod_address), 0, &app) < 0)
         sock_addr_parse(SL("127.0.0.1"), 0, &app);
     if (probes_new(d->loop, probers, &app, &a->probes, err) < 0 ||
+        merge_new(d->loop, prometheus, &app, &a->merge, err) < 0 ||
         http_server_new(d->loop, NULL, handle, a, &a->server, err) < 0) {
         probes_free(a->probes);
+        merge_free(a->merge);
         mem_free(a);
         return -1;
     }
@@ -306,6 +478,9 @@ void admin_free(struct admin *a)
     if (!a)
         return;
     probes_free(a->probes);
+    while (a->later)
+        later_end(a->later);
     http_server_free(a->server);
+    merge_free(a->merge);
     mem_free(a);
 }

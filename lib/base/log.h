@@ -14,7 +14,7 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
-extern enum log_level log_threshold;
+extern enum log_level log_threshold; /* changed while threads run: by __atomic_store_n */
 
 /* `program` is borrowed for ever. Level by name: error, warn(ing), info, debug, trace. */
 void log_init(const char *program, bool json);
@@ -36,6 +36,6 @@ void log_write(enum log_level level, const char *msg, const char *fmt, ...)
  * quoted by the writer when needed. The format may be "" for none. */
 #define LOG(level, msg, ...)                                                                       \
     do {                                                                                           \
-        if (LOG_##level <= log_threshold)                                                          \
+        if ((int)LOG_##level <= (int)__atomic_load_n(&log_threshold, __ATOMIC_RELAXED))            \
             log_write(LOG_##level, msg, __VA_ARGS__);                                              \
     } while (0)

@@ -7,6 +7,7 @@
  * freed when its last connection is. */
 #pragma once
 
+#include "lib/base/buf.h"
 #include "lib/base/map.h"
 #include "lib/io/chan.h"
 #include "lib/tls/tls.h"
@@ -66,6 +67,8 @@ void up_cluster_unref(struct up_cluster *c);
 void up_service_changed(struct worker *w, struct slice service_key);
 void up_endpoints_changed(struct worker *w, struct slice endpoints_key);
 void up_fini(struct worker *w);
+/* Clusters and hosts of this worker as text, for the admin page. */
+void up_describe(struct worker *w, struct buf *out);
 
 /* Choose a host. ERR_OK with *ret borrowed; ERR_NOT_FOUND: no endpoint (flag UH); `tried` hosts are
  * avoided where another is left. */

@@ -699,6 +699,29 @@ class Scenario:
     def do_open(self, name, target):
         self.streams[name] = Stream(socket.create_connection(self.target(target), WAIT))
 
+    def do_listen_at(self, name, address):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((address, self.port))
+        s.listen(16)
+        s.settimeout(WAIT)
+        self.listeners[name] = s
+
+    def do_start_admin(self, name, *words):
+        """A question to a page in the background; `finish` waits for its answer."""
+        proxy, rest = self.proxy_of(list(words))
+        at = proxy.status if "status" in rest else proxy.admin
+        box = queue.Queue()
+
+        def work():
+            try:
+                status, body = proxy.page(rest[1], rest[0], at)
+                box.put({"status": status, "fields": [], "body": body, "whole": True})
+            except (OSError, Failure) as e:
+                box.put(e)
+        threading.Thread(target=work, daemon=True).start()
+        self.running[name] = box
+
     def do_listen(self, name):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -716,7 +739,7 @@ class Scenario:
 
     def do_recv(self, name, pattern):
         """Until the pattern is found in what came; what is before and in it is consumed."""
-        s, r = self.streams[name], re.compile(unescape(pattern), re.S)
+        s, r = self.streams[name], re.compile(pattern.encode("latin-1"), re.S)
         while not (m := r.search(s.buf)):
             try:
                 more = s.fill()
