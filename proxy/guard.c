@@ -63,3 +63,28 @@ bool guard_http(struct down *d, const struct match_request *req, char detail[GUA
 {
     return guard(d, req, detail);
 }
+
+void guard_bind(struct down_info *info, struct prog_inbound *prog)
+{
+    struct prog_inbound *old = info->inbound_prog;
+    uint16_t port = sock_addr_port(&info->orig);
+    info->inbound_prog = prog_ref(prog);
+    info->port = (struct prog_inbound_port){.port = port, .mtls = prog->mtls};
+    for (uint32_t i = 0; i < prog->n_ports; i++)
+        if (prog->ports[i].port == port)
+            info->port = prog->ports[i];
+    if (info->port.mtls == PROG_MTLS_UNSET)
+        info->port.mtls = PROG_MTLS_PERMISSIVE;
+    prog_unref(old);
+}
+
+bool guard_refresh(struct down *d)
+{
+    struct prog_inbound *now = d->worker->know.inbound;
+    if (d->info.inbound && now && now != d->info.inbound_prog) {
+        enum prog_protocol seen = d->info.port.protocol; /* what this connection turned out to be */
+        guard_bind(&d->info, now);
+        d->info.port.protocol = seen;
+    }
+    return !d->info.inbound || d->info.mtls || d->info.port.mtls != PROG_MTLS_STRICT;
+}

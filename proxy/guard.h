@@ -14,3 +14,9 @@ struct ipaddr address_of(const struct sock_addr *a);
 bool guard_tcp(struct down *d, const char **ret_why);
 /* A request, its path in normal form. False: answer 403; `detail` says which policy. */
 bool guard_http(struct down *d, const struct match_request *req, char detail[GUARD_DETAIL_MAX]);
+
+/* Take what is configured for the dialled port from `prog` (counted by `info` from here on). */
+void guard_bind(struct down_info *info, struct prog_inbound *prog);
+/* A connection outlives policies: bind it to the inbound program in force now, before each request.
+ * False: its port takes no plaintext any more, and this is plaintext. */
+bool guard_refresh(struct down *d);

@@ -372,14 +372,7 @@ static void inbound_look_up(struct incoming *in)
 {
     struct know *k = &in->down.worker->know;
     struct down_info *info = &in->down.info;
-    uint16_t port = sock_addr_port(&info->orig);
-    info->inbound_prog = prog_ref(k->inbound);
-    info->port = (struct prog_inbound_port){.port = port, .mtls = k->inbound->mtls};
-    for (uint32_t i = 0; i < k->inbound->n_ports; i++)
-        if (k->inbound->ports[i].port == port)
-            info->port = k->inbound->ports[i];
-    if (info->port.mtls == PROG_MTLS_UNSET)
-        info->port.mtls = PROG_MTLS_PERMISSIVE;
+    guard_bind(info, k->inbound);
     incoming_await(in);
 }
 

@@ -609,9 +609,19 @@ static void stream_passthrough(struct stream *s)
         stream_forward(s);
 }
 
-/* Fall back to what the dialled address says. */
+/* Fall back to what the dialled address says: now, not when the connection was opened. */
 static void stream_by_address(struct stream *s)
 {
+    char text[SOCK_TEXT_MAX];
+    struct prog_service *svc = NULL;
+    if ((s->service || s->unanswered) &&
+        know_service(&s->worker->know, slice_str(sock_addr_text(&s->down->info.orig, text)), &svc) ==
+            KNOW_VALUE &&
+        svc != s->service) {
+        prog_ref(svc);
+        prog_unref(s->service);
+        s->service = svc;
+    }
     if (s->service)
         stream_route(s);
     else if (s->unanswered)
@@ -690,6 +700,10 @@ static void outbound_route(struct stream *s)
 static void inbound_route(struct stream *s)
 {
     struct match_request view = request_view(s);
+    if (!guard_refresh(s->down)) {
+        stream_reply(s, 403, FLAG_NR, "plaintext_refused_by_strict_mtls", SLICE_NULL, SLICE_NULL);
+        return;
+    }
     if (!guard_http(s->down, &view, s->detail_text)) {
         stream_reply(s, 403, 0, s->detail_text, SL("RBAC: access denied"), SLICE_NULL);
         return;
