@@ -7,13 +7,15 @@
  *   PORT     where it listens (8080)
  *   CALLS    services to call, separated by blanks ("http://payment/ http://order/")
  *   DELAY_MS how long it thinks
+ *   LAME_MS  how long it serves on after SIGTERM, until clients have learned that it goes (2000)
  *
  * GET /healthz says ok. GET /call?url=URL calls that URL and tells what came of it (for tests from
- * inside a pod). SIGTERM lets requests end and leaves. Trace headers are passed on, as an application
- * in any mesh must do. */
+ * inside a pod). At SIGTERM it serves on for a while, then lets requests end and leaves. Trace headers
+ * are passed on, as an application in any mesh must do. */
 #include <curl/curl.h>
 #include <microhttpd.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,7 @@ enum { TEXT_MAX = 8192 };
 
 static const char *name = "shop", *version = "v1", *calls = "";
 static int delay_ms;
+static atomic_int leaving, under_way;
 
 static const char *const passed_on[] = {"x-request-id", "traceparent",  "tracestate", "b3",
                                         "x-b3-traceid", "x-b3-spanid",  "x-b3-sampled",
@@ -118,6 +121,8 @@ static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, const s
     MHD_add_response_header(r, "content-type", "application/json");
     MHD_add_response_header(r, "x-service", name);
     MHD_add_response_header(r, "x-version", version);
+    if (atomic_load(&leaving))
+        MHD_add_response_header(r, "connection", "close");
     enum MHD_Result rc = MHD_queue_response(c, status, r);
     MHD_destroy_response(r);
     return rc;
@@ -144,6 +149,7 @@ static enum MHD_Result serve(void *user, struct MHD_Connection *c, const char *p
     (void)user, (void)method, (void)http, (void)data;
     if (!*state) {
         *state = &seen; /* the head came; the body follows */
+        atomic_fetch_add(&under_way, 1);
         return MHD_YES;
     }
     if (*data_len) {
@@ -182,9 +188,17 @@ static enum MHD_Result serve(void *user, struct MHD_Connection *c, const char *p
     return answer(c, status, &out);
 }
 
+static void over(void *user, struct MHD_Connection *c, void **state,
+                 enum MHD_RequestTerminationCode why)
+{
+    (void)user, (void)c, (void)why;
+    if (*state)
+        atomic_fetch_sub(&under_way, 1);
+}
+
 int main(void)
 {
-    const char *port = getenv("PORT"), *delay = getenv("DELAY_MS"), *v;
+    const char *port = getenv("PORT"), *delay = getenv("DELAY_MS"), *lame = getenv("LAME_MS"), *v;
     if ((v = getenv("NAME")))
         name = v;
     if ((v = getenv("VERSION")))
@@ -202,7 +216,7 @@ int main(void)
     struct MHD_Daemon *d = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL,
         (uint16_t)(port ? atoi(port) : 8080), NULL, NULL, serve, NULL, MHD_OPTION_CONNECTION_TIMEOUT,
-        120u, MHD_OPTION_THREAD_STACK_SIZE, (size_t)256 * 1024, MHD_OPTION_END);
+        120u, MHD_OPTION_NOTIFY_COMPLETED, over, NULL, MHD_OPTION_THREAD_STACK_SIZE, (size_t)256 * 1024, MHD_OPTION_END);
     if (!d) {
         fprintf(stderr, "%s: cannot listen on port %s\n", name, port ? port : "8080");
         return EXIT_FAILURE;
@@ -210,15 +224,12 @@ int main(void)
     fprintf(stderr, "%s %s listens on port %s\n", name, version, port ? port : "8080");
     int sig;
     sigwait(&set, &sig);
-    /* What a careful application does at its end: take no new connection, finish what runs. */
+    /* What a careful application does at its end: serve on until nobody new comes, finish what runs. */
+    atomic_store(&leaving, 1);
+    usleep((useconds_t)(lame ? atoi(lame) : 2000) * 1000);
     MHD_socket listener = MHD_quiesce_daemon(d);
-    for (int i = 0; i < 100; i++) {
-        const union MHD_DaemonInfo *info =
-            MHD_get_daemon_info(d, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-        if (!info || info->num_connections == 0)
-            break;
-        usleep(50 * 1000);
-    }
+    for (int i = 0; i < 200 && atomic_load(&under_way); i++)
+        usleep(25 * 1000);
     MHD_stop_daemon(d);
     if (listener != MHD_INVALID_SOCKET)
         close(listener);

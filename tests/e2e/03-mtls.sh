@@ -39,7 +39,7 @@ if ours; then
     capture_stop "$file.hello" >/dev/null
     check "they began with TLS client hellos" some "$(hello_count "$file.hello")"
     check "again no HTTP can be read" same "$(plain_count "$file.hello")" 0
-    capture_start "$file.bare" "$between_pods"
+    capture_start "$file.bare" "tcp and host $(pod_ip "$BARE" "$bare")"
     check "a bare caller is answered" answers 200 "$BARE" "$bare" "http://frontend.$SHOP/"
     capture_stop "$file.bare" >/dev/null
     check "and the same capture reads its plaintext" some "$(plain_count "$file.bare")"

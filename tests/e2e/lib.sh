@@ -24,38 +24,39 @@ fail() { # NAME [DETAILS]
 skip() { printf 'skip  %s: %s (%s)\n' "$TEST" "$1" "$2" | tee -a "$E2E_DIR/results"; }
 
 # check NAME COMMAND...: one property; what the command printed is shown when it does not hold.
+# (Underscores: a function under test may have a variable `name` of its own.)
 check() {
-    local name=$1 out
+    local _name=$1 _said
     shift
-    if out=$("$@" 2>&1); then
-        ok "$name"
+    if _said=$("$@" 2>&1); then
+        ok "$_name"
     else
-        fail "$name" "$out"
+        fail "$_name" "$_said"
         return 1
     fi
 }
 
 # eventually SECONDS COMMAND...: true as soon as the command is; its last output when it never is.
 eventually() {
-    local end=$((SECONDS + $1)) out
+    local _end=$((SECONDS + $1)) _said
     shift
     while :; do
-        if out=$("$@" 2>&1); then
-            [ -z "$out" ] || printf '%s\n' "$out"
+        if _said=$("$@" 2>&1); then
+            [ -z "$_said" ] || printf '%s\n' "$_said"
             return 0
         fi
-        [ $SECONDS -lt $end ] || break
+        [ $SECONDS -lt $_end ] || break
         sleep 0.25
     done
-    printf '%s\n' "$out"
+    printf '%s\n' "$_said"
     return 1
 }
 
 # throughout SECONDS COMMAND...: true when the command is, each time it is asked.
 throughout() {
-    local end=$((SECONDS + $1))
+    local _end=$((SECONDS + $1))
     shift
-    while [ $SECONDS -lt $end ]; do
+    while [ $SECONDS -lt $_end ]; do
         "$@" || return 1
         sleep 0.5
     done
@@ -71,10 +72,11 @@ between() {
         { echo "$1 is not within $2..$3"; return 1; }
 }
 says() { # PATTERN COMMAND...
-    local pattern=$1 out
+    local _pattern=$1 _said
     shift
-    out=$("$@" 2>&1)
-    grep -qE -- "$pattern" <<<"$out" || { printf 'wanted %s in:\n%s\n' "$pattern" "$out"; return 1; }
+    _said=$("$@" 2>&1)
+    grep -qE -- "$_pattern" <<<"$_said" ||
+        { printf 'wanted %s in:\n%s\n' "$_pattern" "$_said"; return 1; }
 }
 
 # --- the cluster ------------------------------------------------------------------------------------
@@ -246,7 +248,7 @@ capture_start() {
     local file=$1
     shift
     rm -f "$file"
-    tcpdump -i "$BRIDGE" -U -s 0 -B 16384 -w "$file" "$@" 2>"$file.log" &
+    tcpdump -i "$BRIDGE" --immediate-mode -U -s 0 -B 16384 -w "$file" "$@" 2>"$file.log" &
     echo $! >"$file.pid"
     eventually 10 grep -q 'listening on' "$file.log" >/dev/null
 }
@@ -256,7 +258,7 @@ capture_stop() {
     sleep 0.5
     kill -INT "$pid" 2>/dev/null
     wait "$pid" 2>/dev/null
-    grep -q ' 0 packets dropped by kernel' "$1.log" || { cat "$1.log"; return 1; }
+    grep -q '^0 packets dropped by kernel' "$1.log" || { cat "$1.log"; return 1; }
 }
 capture_text() { tcpdump -r "$1" -nn -A "${@:2}" 2>/dev/null; }
 # Requests and answers of HTTP/1 that anybody on the wire could read.
@@ -317,7 +319,15 @@ need_shop() {
         caller_yaml load "$SHOP_IMAGE" | k apply -n "$SHOP" -f - &&
         caller_yaml probe "$PROBE_IMAGE" | k apply -n "$SHOP" -f -
     } >/dev/null || return 1
-    settled "$SHOP"
+    # Pods of an earlier run may carry an older sidecar.
+    if k get pods -n "$SHOP" -o json | jq -e --arg i "$TULLE_HUB/tulle-proxy:$TULLE_TAG" \
+        'any(.items[]; [.spec.initContainers[]?, .spec.containers[]] | any(.[];
+            .name == "istio-proxy") and any(.[]; .name == "istio-proxy" and .image != $i))' \
+        >/dev/null; then
+        restart "$SHOP"
+    else
+        settled "$SHOP"
+    fi
 }
 # The same callers where no mesh is.
 need_bare() {
