@@ -18,6 +18,13 @@
 #include "proxy/telemetry.h"
 #include "proxy/upstream/upstream.h"
 
+/* The leak check of ASan attaches to its process, which this rule would forbid. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define NO_CORE_RULE
+#endif
+#endif
+
 enum { FDS_MAX = 256, CONFIG_MAX = 256 << 20, DRAIN_DEFAULT_MS = 5000, DRAIN_POLL_MS = 100 };
 
 static const char *env(const char *name, const char *otherwise)
@@ -491,7 +498,9 @@ static int run(int argc, char **argv)
         fcntl(fds[i].fd, F_SETFD, FD_CLOEXEC);
     unsetenv(HANDOVER_ENV);
     signal(SIGPIPE, SIG_IGN);
+#ifndef NO_CORE_RULE
     prctl(PR_SET_DUMPABLE, 0); /* no core file with keys in it */
+#endif
     if (d.options.concurrency == 1)
         mallopt(M_ARENA_MAX, 1); /* the control thread allocates little: one arena serves both */
     if (d.options.virtual_clock)

@@ -307,6 +307,23 @@ class Proxy:
                 total += int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1))
         return total
 
+    def leave(self):
+        """An orderly end, so that leaks are looked for."""
+        if self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        for _ in range(100):
+            try:
+                self.process.wait(0.05)
+                return
+            except subprocess.TimeoutExpired:
+                pass
+            try:
+                self.page("/clock?advance_ms=60000", "POST")
+            except (OSError, Failure):
+                pass
+        need(False, "proxy %s does not leave" % self.pod)
+
     def stop(self):
         if self.process.poll() is None:
             for pid in self.children():
@@ -463,9 +480,25 @@ class Scenario:
                 except (Failure, OSError, AssertionError, subprocess.TimeoutExpired) as e:
                     return "%s:%d: %s\n    %s" % (os.path.basename(self.path), number, line,
                                                   str(e).replace("\n", "\n    ")) + self.tails()
-            return None
+            return self.crashes(any(l.startswith("kill ") for l in lines))
         finally:
             self.end()
+
+    def crashes(self, expected):
+        """What no scenario may leave behind: a death that the supervisor repaired, a sanitizer's word."""
+        if os.environ.get("SCENARIO_SANITIZER"):
+            for p in self.proxies.values():
+                try:
+                    p.leave()
+                except Failure as e:
+                    return str(e)
+        for p in self.proxies.values():
+            text = p.text()
+            found = re.search(r"Sanitizer|runtime error:" + ("" if expected else "|Data process died"),
+                              text)
+            if found:
+                return "%s: %s" % (p.pod, text[max(0, found.start() - 200):found.start() + 3000])
+        return None
 
     def tails(self):
         out = ""
