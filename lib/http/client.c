@@ -112,7 +112,8 @@ static void on_chan(void *user, unsigned events)
 {
     struct http_get *g = user;
     if (events & CHAN_FAIL) {
-        fail(g, ERR_UNAVAILABLE, chan_is_tls(g->chan) ? tls_chan_error(g->chan) : chan_failure_text(g->chan));
+        fail(g, ERR_UNAVAILABLE,
+             chan_is_tls(g->chan) ? tls_chan_error(g->chan) : chan_failure_text(g->chan));
         return;
     }
     if (!g->chan->open)
@@ -132,6 +133,19 @@ static void on_chan(void *user, unsigned events)
             fail(g, ERR_UNAVAILABLE, "the connection ended before the answer was whole");
         }
     }
+}
+
+/* The codec writes these by itself. */
+static bool of_connection(struct slice name)
+{
+    static const char *const names[] = {
+        "connection", "content-length", "transfer-encoding", "upgrade",
+        "te",         "keep-alive",     "proxy-connection"};
+
+    for (size_t i = 0; i < N_OF(names); i++)
+        if (slice_ieq(name, slice_str(names[i])))
+            return true;
+    return false;
 }
 
 int http_get_start(struct loop *loop, const struct sock_addr *to, const struct http_get_opts *opts,
@@ -156,8 +170,12 @@ int http_get_start(struct loop *loop, const struct sock_addr *to, const struct h
     req.authority = slice_str(opts->host ? opts->host : sock_addr_text(to, text));
     h1_expect_response(&g->parser, slice_is(req.method, "HEAD"), false);
     enum err_code rc = ERR_OK;
-    for (unsigned i = 0; i < opts->n_fields && rc == ERR_OK; i++)
-        rc = http_head_add(&req, opts->fields[i].name, opts->fields[i].value);
+    for (unsigned i = 0; i < opts->n_fields && rc == ERR_OK; i++) {
+        if (slice_ieq(opts->fields[i].name, SL("host")))
+            req.authority = opts->fields[i].value;
+        else if (!of_connection(opts->fields[i].name))
+            rc = http_head_add(&req, opts->fields[i].name, opts->fields[i].value);
+    }
     if (rc == ERR_OK)
         rc = h1_write_request(&g->out, &req, true);
     struct chan *tcp = NULL;
@@ -165,7 +183,7 @@ int http_get_start(struct loop *loop, const struct sock_addr *to, const struct h
     if (rc != ERR_OK)
         err_set(err, rc, "request cannot be written");
     if (fd >= 0 && chan_tcp(loop, fd, false, &tcp, err) == 0) {
-        struct tls_conn_opts tls = {.sni = opts->sni};
+        struct tls_conn_opts tls = {.sni = opts->sni, .verify_host = opts->verify_host};
         if (!opts->tls)
             g->chan = tcp;
         else if (tls_chan_client(opts->tls, tcp, &tls, &g->chan, err) < 0)

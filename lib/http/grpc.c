@@ -12,7 +12,8 @@
 
 enum { SEND_MAX = 64 << 20, METADATA_MAX = 100 };
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------
+ */
 
 struct grpc_stream *grpc_stream_new(struct grpc_conn *c)
 {
@@ -118,7 +119,8 @@ struct slice grpc_stream_metadata(const struct grpc_stream *s, struct slice name
     return SLICE_NULL;
 }
 
-/* --- sending ------------------------------------------------------------------------------------- */
+/* --- sending -------------------------------------------------------------------------------------
+ */
 
 static int submit_trailers(struct grpc_stream *s)
 {
@@ -190,8 +192,7 @@ static void submit_response(struct grpc_stream *s, const nghttp2_nv *nv, size_t 
 static void more_to_send(struct grpc_stream *s)
 {
     if (s->conn->server && !s->headers_sent) {
-        nghttp2_nv nv[] = {GRPC_NV(":status", "200"),
-                           GRPC_NV("content-type", "application/grpc")};
+        nghttp2_nv nv[] = {GRPC_NV(":status", "200"), GRPC_NV("content-type", "application/grpc")};
         submit_response(s, nv, N_OF(nv), true);
     } else if (s->deferred) {
         s->deferred = false;
@@ -255,7 +256,8 @@ void grpc_fail(struct grpc_stream *s, enum grpc_status status, const char *detai
     submit_response(s, nv, text[0] ? 4 : 3, false);
 }
 
-/* --- receiving ----------------------------------------------------------------------------------- */
+/* --- receiving -----------------------------------------------------------------------------------
+ */
 
 int grpc_stream_header(struct grpc_stream *s, struct slice name, struct slice value)
 {
@@ -311,7 +313,8 @@ static void call_arrived(struct grpc_stream *s)
 
 void grpc_stream_head(struct grpc_stream *s)
 {
-    if (!s->conn->server && s->http_status / 100 == 1) { /* an interim answer: another one follows */
+    if (!s->conn->server &&
+        s->http_status / 100 == 1) { /* an interim answer: another one follows */
         s->metadata = NULL;
         s->metadata_end = &s->metadata;
         return;
@@ -448,7 +451,8 @@ void grpc_stream_flushed(struct grpc_stream *s)
         s->ops->on_drained(s);
 }
 
-/* --- client's calls ------------------------------------------------------------------------------ */
+/* --- client's calls ------------------------------------------------------------------------------
+ */
 
 int grpc_call(struct grpc_conn *c, const char *path, const char *const *metadata,
               int64_t timeout_ns, const struct grpc_stream_ops *ops, void *user,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP/2 session of a connection (RFC 9113) and the channel under it. nghttp2 frames; what it
- * wants to send is gathered and written once at the end of a turn; between turns nothing is held. */
+ * wants to send is gathered and written once at the end of a turn; between turns nothing is held.
+ */
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/http/grpc_int.h"
@@ -51,7 +52,8 @@ static const char *chan_text(const struct chan *chan)
     return tls[0] ? tls : chan_failure_text(chan);
 }
 
-/* --- writing ------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------------
+ */
 
 void grpc_flush_later(struct grpc_conn *c)
 {
@@ -122,7 +124,8 @@ static void flush_task(struct loop_task *t)
     }
     if (!c->chan->open || !flush(c))
         return;
-    /* Streams go only when nghttp2 closes them, so this list is stable; the connection may close. */
+    /* Streams go only when nghttp2 closes them, so this list is stable; the connection may close.
+     */
     for (struct grpc_stream *s = c->streams, *next; s && !c->closed; s = next) {
         next = s->next;
         grpc_stream_flushed(s);
@@ -133,7 +136,8 @@ static void flush_task(struct loop_task *t)
         finished(c);
 }
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------
+ */
 
 static struct grpc_stream *stream_of(nghttp2_session *session, int32_t id)
 {
@@ -175,7 +179,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     (void)flags;
     if (c->closed)
         return 0;
-    /* One slow stream does not hold up the others: the connection's window is given back at once. */
+    /* One slow stream does not hold up the others: the connection's window is given back at once.
+     */
     if (nghttp2_session_consume_connection(session, n) == NGHTTP2_ERR_NOMEM)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (s)
@@ -272,8 +277,8 @@ static void readable(struct grpc_conn *c)
         if (rc == ERR_AGAIN)
             break;
         if (rc != ERR_OK) {
-            conn_fail(c, rc, rc == ERR_EOF ? "the other side closed the connection"
-                                           : chan_text(c->chan));
+            conn_fail(c, rc,
+                      rc == ERR_EOF ? "the other side closed the connection" : chan_text(c->chan));
             return;
         }
         c->heard_ns = loop_now(grpc_loop(c));
@@ -305,7 +310,8 @@ static void on_chan(void *user, unsigned events)
         readable(c);
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------
+ */
 
 static void conn_free(struct loop_task *t)
 {
@@ -425,7 +431,8 @@ static int session_new(struct grpc_conn *c)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, c->server ? c->limits.max_streams : 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, GRPC_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, GRPC_HEADER_LIST_MAX},
-        {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0}, /* a table for each peer costs more than it saves */
+        {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE,
+         0}, /* a table for each peer costs more than it saves */
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
     if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv, c->server ? 4 : 5) != 0)

@@ -23,8 +23,8 @@ struct grpc_metadata {
     struct slice name, value;
 };
 
-/* A call. It lives from its HEADERS to nghttp2's close of the stream; its owner knows it from on_call
- * or grpc_call until on_end final or grpc_cancel (`ended`). */
+/* A call. It lives from its HEADERS to nghttp2's close of the stream; its owner knows it from
+ * on_call or grpc_call until on_end final or grpc_cancel (`ended`). */
 struct grpc_stream {
     struct grpc_conn *conn;
     int32_t id;
@@ -46,9 +46,9 @@ struct grpc_stream {
     bool ended;
     bool http_bad; /* the answer is not gRPC */
     unsigned http_status;
-    int status;                   /* grpc-status that was received; -1: none */
-    enum grpc_status end_status;  /* server: what we end with */
-    char *detail, *end_detail;    /* owned texts */
+    int status;                  /* grpc-status that was received; -1: none */
+    enum grpc_status end_status; /* server: what we end with */
+    char *detail, *end_detail;   /* owned texts */
 };
 
 struct grpc_conn {

@@ -4,22 +4,27 @@
 #include "lib/base/cleanup.h"
 
 enum state {
-    ST_START,      /* nothing of a message seen */
-    ST_START_LF,   /* a CR in front of the message */
+    ST_START,    /* nothing of a message seen */
+    ST_START_LF, /* a CR in front of the message */
     ST_HEAD,
-    ST_LENGTH,     /* `left` bytes of content */
-    ST_CLOSE,      /* content until the connection ends */
+    ST_LENGTH, /* `left` bytes of content */
+    ST_CLOSE,  /* content until the connection ends */
     ST_CHUNK_SIZE,
     ST_CHUNK_DATA, /* `left` bytes of this chunk */
     ST_CHUNK_CRLF,
     ST_TRAILERS,
-    ST_RAW,        /* after an upgrade or CONNECT */
-    ST_END,        /* the end is still to be told */
+    ST_RAW, /* after an upgrade or CONNECT */
+    ST_END, /* the end is still to be told */
     ST_REFUSED,
 };
 
-enum { HEAD_BYTES = 60 * 1024, HEAD_FIELDS = 100, CHUNK_LINE_MAX = 256, TRAILER_BYTES = 8192,
-       TARGET_MAX = 32 * 1024 };
+enum {
+    HEAD_BYTES = 60 * 1024,
+    HEAD_FIELDS = 100,
+    CHUNK_LINE_MAX = 256,
+    TRAILER_BYTES = 8192,
+    TARGET_MAX = 32 * 1024
+};
 
 static const struct {
     unsigned status;
@@ -88,10 +93,11 @@ static enum h1_event refuse(struct h1_parser *p, enum h1_refusal why)
     return H1_EV_REFUSED;
 }
 
-/* --- gathering lines ------------------------------------------------------------------------------- */
+/* --- gathering lines
+ * ------------------------------------------------------------------------------- */
 
-/* Look for the empty line that ends a block of lines, from *at (the start of a line) on. True with *at
- * behind it; false with *at where to look on, or *ret_bad set. */
+/* Look for the empty line that ends a block of lines, from *at (the start of a line) on. True with
+ * *at behind it; false with *at where to look on, or *ret_bad set. */
 static bool find_end(struct slice s, size_t *at, bool *ret_bad)
 {
     *ret_bad = false;
@@ -166,7 +172,8 @@ static struct slice next_line(struct slice *block)
     return line;
 }
 
-/* --- start lines ------------------------------------------------------------------------------------ */
+/* --- start lines
+ * ------------------------------------------------------------------------------------ */
 
 static enum h1_refusal parse_version(struct slice s, enum http_version *ret)
 {
@@ -176,17 +183,22 @@ static enum h1_refusal parse_version(struct slice s, enum http_version *ret)
         *ret = HTTP_1_0;
     else
         return s.len == 8 && slice_starts(s, SL("HTTP/")) && s.p[6] == '.' ? H1_VERSION
-                                                                          : H1_REQUEST_LINE;
+                                                                           : H1_REQUEST_LINE;
     return H1_NONE;
 }
 
+/* Visible ASCII without '"', '#', '<', '>'. */
+static const bool target_byte[256] = {
+    ['!'] = true, ['$' ... ';'] = true, ['='] = true, ['?' ... '~'] = true};
+static const bool host_byte[256] = {
+    ['-'] = true,         ['.'] = true,         ['_'] = true,
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true};
+
 static bool target_bytes_ok(struct slice t)
 {
-    for (size_t i = 0; i < t.len; i++) {
-        unsigned char c = (unsigned char)t.p[i];
-        if (c <= 0x20 || c >= 0x7f || c == '#' || c == '"' || c == '<' || c == '>')
+    for (size_t i = 0; i < t.len; i++)
+        if (!target_byte[(unsigned char)t.p[i]])
             return false;
-    }
     return t.len > 0;
 }
 
@@ -201,8 +213,9 @@ static bool ipv6_bytes_ok(struct slice a)
     return a.len >= 2;
 }
 
-/* Host and authority: a registered name or address with an optional port, nothing else (RFC 9110 7.2;
- * no userinfo, no list, no percent-encoding). An empty port is the default one (RFC 3986 3.2.3). */
+/* Host and authority: a registered name or address with an optional port, nothing else (RFC
+ * 9110 7.2; no userinfo, no list, no percent-encoding). An empty port is the default one (RFC
+ * 3986 3.2.3). */
 static bool authority_ok(struct slice a)
 {
     struct slice port = SLICE_NULL;
@@ -215,12 +228,8 @@ static bool authority_ok(struct slice a)
             return false;
         end = (size_t)bracket + 1;
     } else {
-        for (end = 0; end < a.len && a.p[end] != ':'; end++) {
-            char c = a.p[end], low = (char)(c | 0x20);
-            if (!((low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-                  c == '_'))
-                return false;
-        }
+        for (end = 0; end < a.len && host_byte[(unsigned char)a.p[end]];)
+            end++;
     }
     if (end == 0)
         return false;
@@ -310,7 +319,8 @@ static enum h1_refusal parse_status_line(struct http_head *h, struct slice line)
     return http_value_ok(h->reason) ? H1_NONE : H1_STATUS_LINE;
 }
 
-/* --- fields ---------------------------------------------------------------------------------------- */
+/* --- fields
+ * ---------------------------------------------------------------------------------------- */
 
 struct framing {
     unsigned n_length, n_coding, n_host;
@@ -319,24 +329,41 @@ struct framing {
     bool close, keep_alive, upgrade_listed, too_many;
 };
 
-/* Split "name: value"; the name becomes lower case in place (the block is the arena's copy). */
-static enum h1_refusal parse_field(struct slice line, struct http_field *ret)
+/* What is wrong with a line that does not start with a name and a colon. */
+static enum h1_refusal bad_name(const char *p, const char *end)
 {
-    if (line.p[0] == ' ' || line.p[0] == '\t')
+    const char *nl = memchr(p, '\n', (size_t)(end - p));
+
+    if (*p == ' ' || *p == '\t')
         return H1_OBS_FOLD;
-    ptrdiff_t colon = slice_chr(line, ':');
-    if (colon < 0)
-        return H1_FIELD_LINE;
-    struct slice name = slice_head(line, (size_t)colon);
-    if (!http_name_ok(name))
-        return H1_FIELD_NAME;
-    for (size_t i = 0; i < name.len; i++)
-        if (name.p[i] >= 'A' && name.p[i] <= 'Z')
-            ((char *)(uintptr_t)name.p)[i] = (char)(name.p[i] | 0x20);
-    struct slice value = slice_trim(slice_skip(line, (size_t)colon + 1));
-    if (!http_value_ok(value))
-        return memchr(value.p, '\r', value.len) ? H1_BARE_CR : H1_FIELD_VALUE;
-    *ret = (struct http_field){name, value};
+    return memchr(p, ':', (size_t)(nl - p)) ? H1_FIELD_NAME : H1_FIELD_LINE;
+}
+
+/* "name: value" CRLF at *at, which moves behind it; the name becomes lower case in place (the block
+ * is the arena's copy). The block is known to end in CRLF CRLF and to hold no LF without CR, so
+ * neither scan runs beyond it. */
+static enum h1_refusal parse_field(char **at, char *end, struct http_field *ret)
+{
+    char *name = *at, *value;
+    unsigned char c;
+    size_t n = 0, len;
+
+    while ((c = http_tchar[(unsigned char)name[n]]))
+        name[n++] = (char)c;
+    if (n == 0 || name[n] != ':')
+        return bad_name(name, end);
+    for (value = name + n + 1; *value == ' ' || *value == '\t';)
+        value++;
+    len = http_text_len(value, (size_t)(end - value));
+    if (value[len] != '\r')
+        return H1_FIELD_VALUE;
+    if (value[len + 1] != '\n')
+        return H1_BARE_CR;
+    *at = value + len + 2;
+    while (len && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+        len--;
+    ret->name = slice_of(name, n);
+    ret->value = slice_of(value, len);
     return H1_NONE;
 }
 
@@ -405,10 +432,13 @@ static bool take_framing(struct framing *f, const struct http_field *fld)
 static enum h1_refusal parse_fields(struct h1_parser *p, struct http_head *h, struct slice block,
                                     struct framing *f)
 {
+    char *at = (char *)(uintptr_t)block.p, *end = at + block.len;
     uint32_t seen = 0;
-    for (struct slice line; (line = next_line(&block)).len;) {
+
+    while (at[0] != '\r' || at[1] != '\n') {
         struct http_field fld;
-        enum h1_refusal r = parse_field(line, &fld);
+        enum h1_refusal r = parse_field(&at, end, &fld);
+
         if (r != H1_NONE)
             return r;
         if (++seen > p->limits.head_fields)
@@ -433,7 +463,8 @@ static enum h1_refusal parse_fields(struct h1_parser *p, struct http_head *h, st
     return H1_NONE;
 }
 
-/* --- framing (RFC 9112 6.3) -------------------------------------------------------------------------- */
+/* --- framing (RFC 9112 6.3)
+ * -------------------------------------------------------------------------- */
 
 static enum h1_refusal parse_framing(struct http_head *h, const struct framing *f)
 {
@@ -599,7 +630,8 @@ static enum h1_event step_head(struct h1_parser *p, struct slice in, size_t *ret
     return H1_EV_HEAD;
 }
 
-/* --- content ---------------------------------------------------------------------------------------- */
+/* --- content
+ * ---------------------------------------------------------------------------------------- */
 
 static enum h1_event step_counted(struct h1_parser *p, struct slice in, size_t *ret_used,
                                   struct slice *ret_body, enum state then)
@@ -613,12 +645,14 @@ static enum h1_event step_counted(struct h1_parser *p, struct slice in, size_t *
     return H1_EV_BODY;
 }
 
-/* chunk-size [ chunk-ext ] (RFC 9112 7.1): hex digits, then CRLF or ";extensions", which are dropped. */
+/* chunk-size [ chunk-ext ] (RFC 9112 7.1): hex digits, then CRLF or ";extensions", which are
+ * dropped. */
 static enum h1_refusal parse_chunk_line(struct slice line, uint64_t *ret)
 {
     size_t n = 0;
     while (n < line.len && n < 17 &&
-           ((line.p[n] >= '0' && line.p[n] <= '9') || ((line.p[n] | 0x20) >= 'a' && (line.p[n] | 0x20) <= 'f')))
+           ((line.p[n] >= '0' && line.p[n] <= '9') ||
+            ((line.p[n] | 0x20) >= 'a' && (line.p[n] | 0x20) <= 'f')))
         n++;
     if (n == 0 || n > 15 || !slice_hex64(slice_head(line, n), ret))
         return H1_CHUNK_SIZE;
@@ -673,11 +707,24 @@ static enum h1_event step_chunk_crlf(struct h1_parser *p, struct slice in, size_
 /* Fields that must not come behind the content (RFC 9110 6.5.1): dropped. */
 static bool trailer_forbidden(struct slice name)
 {
-    static const char *const names[] = {"content-length", "transfer-encoding", "host", "connection",
-                                        "te", "trailer", "authorization", "content-type",
-                                        "content-encoding", "content-range", "cache-control",
-                                        "expect", "max-forwards", "set-cookie", "cookie",
-                                        "proxy-authorization", "upgrade", "keep-alive"};
+    static const char *const names[] = {"content-length",
+                                        "transfer-encoding",
+                                        "host",
+                                        "connection",
+                                        "te",
+                                        "trailer",
+                                        "authorization",
+                                        "content-type",
+                                        "content-encoding",
+                                        "content-range",
+                                        "cache-control",
+                                        "expect",
+                                        "max-forwards",
+                                        "set-cookie",
+                                        "cookie",
+                                        "proxy-authorization",
+                                        "upgrade",
+                                        "keep-alive"};
     for (size_t i = 0; i < N_OF(names); i++)
         if (slice_is(name, names[i]))
             return true;
@@ -781,94 +828,166 @@ enum h1_event h1_eof(struct h1_parser *p)
     }
 }
 
-/* --- writing ---------------------------------------------------------------------------------------- */
+/* --- writing
+ * ---------------------------------------------------------------------------------------- */
 
-static void write_field(struct buf *out, struct slice name, struct slice value)
+/* A head is measured, then written in one go. */
+static char *put(char *to, struct slice s)
 {
-    buf_add_slice(out, name);
-    buf_add(out, ": ", 2);
-    buf_add_slice(out, value);
-    buf_add(out, "\r\n", 2);
+    if (s.len)
+        memcpy(to, s.p, s.len);
+    return to + s.len;
 }
 
-static void write_fields(struct buf *out, const struct http_head *h, bool close)
+static char *put_field(char *to, struct slice name, struct slice value)
+{
+    to = put(to, name);
+    *to++ = ':';
+    *to++ = ' ';
+    to = put(to, value);
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static char *put_u64(char *to, uint64_t v)
+{
+    char digits[20];
+    size_t n = sizeof digits;
+
+    do
+        digits[--n] = (char)('0' + v % 10);
+    while (v /= 10);
+    return put(to, slice_of(digits + n, sizeof digits - n));
+}
+
+/* Room for what put_fields adds of its own, the upgrade's name apart. */
+enum { OWN_FIELDS_MAX = 128 };
+
+/* Room for the fields; false when one of them would split the message (the list is the caller's,
+ * who may have filled it without http_head_add). */
+static bool measure_fields(const struct http_head *h, size_t *ret)
+{
+    size_t n = OWN_FIELDS_MAX + h->upgrade.len;
+
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        const struct http_field *f = &h->fields[i];
+        if (f->name.len == 0 || !http_value_ok(f->name) || !http_value_ok(f->value))
+            return false;
+        n += f->name.len + f->value.len + 4;
+    }
+    *ret = n;
+    return http_value_ok(h->upgrade);
+}
+
+/* Fields, what this connection is told, and the framing. `tell_empty`: an answer without content
+ * says so where its end would else be the connection's. */
+static char *put_fields(char *to, const struct http_head *h, bool close, bool framing,
+                        bool tell_empty)
 {
     for (uint32_t i = 0; i < h->n_fields; i++)
-        write_field(out, h->fields[i].name, h->fields[i].value);
+        to = put_field(to, h->fields[i].name, h->fields[i].value);
     if (h->upgrade.len) {
-        write_field(out, SL("connection"), close ? SL("upgrade, close") : SL("upgrade"));
-        write_field(out, SL("upgrade"), h->upgrade);
+        to = put_field(to, SL("connection"), close ? SL("upgrade, close") : SL("upgrade"));
+        to = put_field(to, SL("upgrade"), h->upgrade);
     } else if (close) {
-        write_field(out, SL("connection"), SL("close"));
+        to = put(to, SL("connection: close\r\n"));
     }
-}
-
-static void write_framing(struct buf *out, const struct http_head *h)
-{
-    if (h->body == HTTP_BODY_LENGTH) {
-        buf_add(out, "content-length: ", 16);
-        buf_add_u64(out, h->content_length);
-        buf_add(out, "\r\n", 2);
-    } else if (h->body == HTTP_BODY_STREAM) {
-        write_field(out, SL("transfer-encoding"), SL("chunked"));
+    if (framing && h->body == HTTP_BODY_LENGTH) {
+        to = put(to, SL("content-length: "));
+        to = put_u64(to, h->content_length);
+        to = put(to, SL("\r\n"));
+    } else if (framing && h->body == HTTP_BODY_STREAM) {
+        to = put(to, SL("transfer-encoding: chunked\r\n"));
+    } else if (framing && tell_empty) {
+        to = put(to, SL("content-length: 0\r\n"));
     }
+    return put(to, SL("\r\n"));
 }
 
 enum err_code h1_write_request(struct buf *out, const struct http_head *h, bool close)
 {
-    bool connect = slice_is(h->method, "CONNECT");
-    struct slice target = connect ? h->authority : h->path;
+    struct slice target = slice_is(h->method, "CONNECT") ? h->authority : h->path;
+    char *start, *to;
+    size_t n;
+
     if (!http_name_ok(h->method) || !target_bytes_ok(target) || !http_value_ok(h->authority) ||
-        !http_value_ok(h->upgrade))
+        !measure_fields(h, &n))
         return ERR_INVALID;
-    buf_add_slice(out, h->method);
-    buf_add_char(out, ' ');
-    buf_add_slice(out, target);
-    buf_add(out, " HTTP/1.1\r\n", 11);
-    write_field(out, SL("host"), h->authority);
-    write_fields(out, h, close);
-    write_framing(out, h);
-    buf_add(out, "\r\n", 2);
-    return buf_err(out);
+    start = buf_reserve(out, n + h->method.len + target.len + h->authority.len + 32);
+    if (!start)
+        return buf_err(out);
+    to = put(start, h->method);
+    *to++ = ' ';
+    to = put(to, target);
+    to = put(to, SL(" HTTP/1.1\r\n"));
+    to = put_field(to, SL("host"), h->authority);
+    to = put_fields(to, h, close, true, false);
+    buf_commit(out, (size_t)(to - start));
+    return ERR_OK;
 }
 
 enum err_code h1_write_response(struct buf *out, const struct http_head *h, bool close)
 {
     struct slice reason = h->reason.len ? h->reason : slice_str(http_reason(h->status));
-    if (h->status < 100 || h->status > 999 || !http_value_ok(reason) || !http_value_ok(h->upgrade))
+    bool framing = h->status >= 200 && h->status != 204, tell_empty;
+    char *start, *to;
+    size_t n;
+
+    if (h->status < 100 || h->status > 999 || !http_value_ok(reason) || !measure_fields(h, &n))
         return ERR_INVALID;
-    buf_add(out, "HTTP/1.1 ", 9);
-    buf_add_u64(out, h->status);
-    buf_add_char(out, ' ');
-    buf_add_slice(out, reason);
-    buf_add(out, "\r\n", 2);
-    write_fields(out, h, close);
-    if (h->status >= 200 && h->status != 204) {
-        write_framing(out, h);
-        /* Without content and length the end would be the connection's. */
-        if (h->body == HTTP_BODY_NONE && h->status != 304 && !h->bare &&
-            http_head_next(h, SL("content-length"), 0) < 0)
-            write_field(out, SL("content-length"), SL("0"));
-    }
-    buf_add(out, "\r\n", 2);
-    return buf_err(out);
+    tell_empty = h->body == HTTP_BODY_NONE && h->status != 304 && !h->bare &&
+                 http_head_next(h, SL("content-length"), 0) < 0;
+    start = buf_reserve(out, n + reason.len + 32);
+    if (!start)
+        return buf_err(out);
+    to = put(start, SL("HTTP/1.1 "));
+    to = put_u64(to, h->status);
+    *to++ = ' ';
+    to = put(to, reason);
+    to = put(to, SL("\r\n"));
+    to = put_fields(to, h, close, framing, tell_empty);
+    buf_commit(out, (size_t)(to - start));
+    return ERR_OK;
+}
+
+size_t h1_chunk_prefix(size_t n, char ret[H1_CHUNK_PREFIX_MAX])
+{
+    size_t len = 0;
+
+    for (int shift = (63 - __builtin_clzll(n | 1)) / 4 * 4; shift >= 0; shift -= 4)
+        ret[len++] = "0123456789abcdef"[n >> shift & 15];
+    ret[len++] = '\r';
+    ret[len++] = '\n';
+    return len;
 }
 
 void h1_write_chunk(struct buf *out, struct slice bytes)
 {
+    char prefix[H1_CHUNK_PREFIX_MAX];
+
     if (bytes.len == 0)
         return;
-    buf_addf(out, "%zx\r\n", bytes.len);
+    buf_add(out, prefix, h1_chunk_prefix(bytes.len, prefix));
     buf_add_slice(out, bytes);
     buf_add(out, "\r\n", 2);
 }
 
 enum err_code h1_write_last_chunk(struct buf *out, const struct http_head *trailers)
 {
-    buf_add(out, "0\r\n", 3);
+    size_t n = 0;
+    char *start, *to;
+
+    if (trailers && !measure_fields(trailers, &n))
+        return ERR_INVALID;
+    start = buf_reserve(out, n + 8);
+    if (!start)
+        return buf_err(out);
+    to = put(start, SL("0\r\n"));
     for (uint32_t i = 0; trailers && i < trailers->n_fields; i++)
         if (!trailer_forbidden(trailers->fields[i].name))
-            write_field(out, trailers->fields[i].name, trailers->fields[i].value);
-    buf_add(out, "\r\n", 2);
-    return buf_err(out);
+            to = put_field(to, trailers->fields[i].name, trailers->fields[i].value);
+    to = put(to, SL("\r\n"));
+    buf_commit(out, (size_t)(to - start));
+    return ERR_OK;
 }
