@@ -100,10 +100,15 @@ enum h1_event h1_step(struct h1_parser *p, struct slice in, size_t *ret_used,
 enum h1_event h1_eof(struct h1_parser *p);
 
 /* Append a head. Framing fields come from `head->body`; `close` adds Connection: close. Names and
- * values that would split the message are refused (ERR_INVALID, nothing is appended). */
+ * values that would split the message are refused (ERR_INVALID, nothing is appended), also those that
+ * did not come by http_head_add. ERR_NOMEM and ERR_LIMIT stick to the buffer. */
 enum err_code h1_write_request(struct buf *out, const struct http_head *head, bool close);
 enum err_code h1_write_response(struct buf *out, const struct http_head *head, bool close);
 /* One chunk (n > 0): prefix, the bytes, suffix. */
 void h1_write_chunk(struct buf *out, struct slice bytes);
+/* The same for writers that gather: the line in front of a chunk of `n` > 0 bytes; returns its length.
+ * CRLF goes behind the bytes. */
+enum { H1_CHUNK_PREFIX_MAX = 18 };
+size_t h1_chunk_prefix(size_t n, char ret[H1_CHUNK_PREFIX_MAX]);
 /* The last chunk and the trailer section (NULL: none). */
 enum err_code h1_write_last_chunk(struct buf *out, const struct http_head *trailers);

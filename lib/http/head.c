@@ -3,8 +3,7 @@
 
 #include "lib/base/cleanup.h"
 
-/* tchar (RFC 9110 5.6.2): the lower-case form, 0 for bytes that are none. */
-static const unsigned char tchar[256] = {
+const unsigned char http_tchar[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
     ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
     ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
@@ -21,19 +20,62 @@ static const unsigned char tchar[256] = {
 bool http_name_ok(struct slice name)
 {
     for (size_t i = 0; i < name.len; i++)
-        if (!tchar[(unsigned char)name.p[i]])
+        if (!http_tchar[(unsigned char)name.p[i]])
             return false;
     return name.len > 0;
 }
 
+/* The control characters among eight bytes (below 0x20, and DEL): the top bit of each. No sum carries
+ * from one byte to the next, so the answer is exact. */
+static inline uint64_t controls(uint64_t w)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    uint64_t low = w & ~tops;
+
+    return (~(low + ones * 0x60) | (low + ones)) & ~w & tops;
+}
+
+static inline uint64_t load(const char *p)
+{
+    uint64_t w;
+
+    memcpy(&w, p, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    w = __builtin_bswap64(w);
+#endif
+    return w;
+}
+
+/* Index of the first control character, n when there is none. */
+static inline size_t find_control(const char *p, size_t n)
+{
+    const size_t step = sizeof(uint64_t);
+    size_t i = 0;
+
+    for (uint64_t hit; n - i >= step; i += step)
+        if ((hit = controls(load(p + i))))
+            return i + (size_t)__builtin_ctzll(hit) / 8;
+    if (n >= step && i < n) { /* the rest again with the clean bytes before it */
+        uint64_t hit = controls(load(p + n - step));
+        return hit ? n - step + (size_t)__builtin_ctzll(hit) / 8 : n;
+    }
+    while (i < n && (unsigned char)p[i] >= 0x20 && p[i] != 0x7f)
+        i++;
+    return i;
+}
+
+size_t http_text_len(const char *p, size_t n)
+{
+    size_t i = find_control(p, n);
+
+    while (i < n && p[i] == '\t')
+        i += 1 + find_control(p + i + 1, n - i - 1);
+    return i;
+}
+
 bool http_value_ok(struct slice value)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
-            return false;
-    }
-    return true;
+    return http_text_len(value.p, value.len) == value.len;
 }
 
 void http_head_init(struct http_head *h, struct arena *arena)
@@ -79,7 +121,7 @@ enum err_code http_head_add(struct http_head *h, struct slice name, struct slice
     if (!n.p || (value.len && !v.p))
         return ERR_NOMEM;
     for (size_t i = 0; i < n.len; i++)
-        ((char *)(uintptr_t)n.p)[i] = (char)tchar[(unsigned char)n.p[i]];
+        ((char *)(uintptr_t)n.p)[i] = (char)http_tchar[(unsigned char)n.p[i]];
     struct http_field *f = field_push(h);
     if (!f)
         return ERR_NOMEM;

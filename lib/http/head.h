@@ -59,5 +59,10 @@ struct slice http_head_joined(const struct http_head *h, struct slice name);
 /* tchar+ (RFC 9110 5.6.2); field-content without CR, LF, NUL (5.5). */
 bool http_name_ok(struct slice name);
 bool http_value_ok(struct slice value);
+/* The lower-case form of each tchar, 0 for other bytes. */
+extern const unsigned char http_tchar[256];
+/* Length of the longest start of p[0..n) that may stand in a field's value: up to the first control
+ * character that is not HTAB. Eight bytes a step. */
+size_t http_text_len(const char *p, size_t n);
 /* "Not Found" for 404; "" when unknown. */
 const char *http_reason(int status);

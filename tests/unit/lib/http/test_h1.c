@@ -503,6 +503,63 @@ START_TEST(write_answers)
 }
 END_TEST
 
+/* Fields that did not come by http_head_add are looked at when they are written. */
+START_TEST(write_refuses_fields)
+{
+    static const struct { struct slice name, value; bool ok; } list[] = {
+        {SL("a"), SL("b\tc"), true},     {SL("a"), SL("b\r\nc: d"), false},
+        {SL("a"), SL("12345678\n"), false}, {SL("a\r\nb"), SL("c"), false},
+        {SL(""), SL("c"), false},        {SL("a"), SL("b\0"), false},
+    };
+    for (size_t i = 0; i < N_OF(list); i++) {
+        CLEANUP(arena_free) struct arena a = ARENA_INIT;
+        CLEANUP(buf_freep) struct buf out;
+        struct http_field field = {list[i].name, list[i].value};
+        struct http_head h;
+        buf_init(&out, 4096);
+        http_head_init(&h, &a);
+        h.method = SL("GET");
+        h.authority = SL("a");
+        h.path = SL("/");
+        h.status = 200;
+        h.fields = &field;
+        h.n_fields = 1;
+        ck_assert_int_eq(h1_write_request(&out, &h, false) == ERR_OK, list[i].ok);
+        ck_assert_int_eq(h1_write_response(&out, &h, false) == ERR_OK, list[i].ok);
+        ck_assert_int_eq(h1_write_last_chunk(&out, &h) == ERR_OK, list[i].ok);
+        ck_assert_int_eq(buf_len(&out) > 0, list[i].ok);
+    }
+}
+END_TEST
+
+/* A buffer's end is told, and half a head is not left in it. */
+START_TEST(write_meets_the_limit)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    CLEANUP(buf_freep) struct buf out;
+    struct http_head h;
+    http_head_init(&h, &a);
+    h.status = 200;
+    buf_init(&out, 10);
+    ck_assert_int_eq(h1_write_response(&out, &h, false), ERR_LIMIT);
+    ck_assert_uint_eq(buf_len(&out), 0);
+}
+END_TEST
+
+START_TEST(chunk_prefix)
+{
+    static const struct { size_t n; const char *want; } list[] = {
+        {1, "1\r\n"}, {15, "f\r\n"}, {16, "10\r\n"}, {0xabcdef, "abcdef\r\n"},
+        {0x1000000, "1000000\r\n"}, {SIZE_MAX, "ffffffffffffffff\r\n"},
+    };
+    for (size_t i = 0; i < N_OF(list); i++) {
+        char text[H1_CHUNK_PREFIX_MAX];
+        size_t len = h1_chunk_prefix(list[i].n, text);
+        ck_assert_msg(slice_is(slice_of(text, len), list[i].want), "%zx", list[i].n);
+    }
+}
+END_TEST
+
 START_TEST(idle_and_whole)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
@@ -568,6 +625,9 @@ TESTS(h1)
     tcase_add_loop_test(tc, limits, 0, N_OF(large));
     tcase_add_loop_test(tc, write_refuses, 0, N_OF(writes));
     tcase_add_test(tc, write_answers);
+    tcase_add_test(tc, write_refuses_fields);
+    tcase_add_test(tc, write_meets_the_limit);
+    tcase_add_test(tc, chunk_prefix);
     tcase_add_test(tc, idle_and_whole);
     tcase_add_test(tc, out_of_memory);
 }
