@@ -427,6 +427,16 @@ static const struct failure failures[] = {
                           "protocol error"},
 };
 
+/* Methods that may be sent twice without a policy's word (RFC 9110 9.2.2). */
+static bool is_idempotent(struct slice method)
+{
+    static const char *const safe[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+    for (size_t i = 0; i < N_OF(safe); i++)
+        if (slice_is(method, safe[i]))
+            return true;
+    return false;
+}
+
 static void attempt_fail(struct up_attempt *a, enum up_fail why, bool untouched, const char *detail)
 {
     struct stream *s = CONTAINER_OF(a, struct stream, attempt);
@@ -436,8 +446,10 @@ static void attempt_fail(struct up_attempt *a, enum up_fail why, bool untouched,
         stream_break(s, f->flag, "upstream_reset_after_response_started");
         return;
     }
-    /* An idle connection that the server closed just then: once more, on a fresh one. */
-    if (untouched && why == UP_FAIL_RESET && s->replayable && !s->reused_replay) {
+    /* An idle connection that the server closed just then: once more, on a fresh one. Whether the server
+     * read the request before it closed is not known, hence only what may be repeated. */
+    if (untouched && why == UP_FAIL_RESET && s->replayable && !s->reused_replay &&
+        is_idempotent(s->req.method)) {
         s->reused_replay = true;
         up_cancel(a);
         attempt_start(s);

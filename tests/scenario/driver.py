@@ -312,17 +312,20 @@ class Proxy:
         if self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGTERM)
+        self.end(60000)
+
+    def end(self, step_ms):
+        """Wait for its end while time goes on."""
         for _ in range(100):
             try:
-                self.process.wait(0.05)
-                return
+                return self.process.wait(0.05)
             except subprocess.TimeoutExpired:
                 pass
             try:
-                self.page("/clock?advance_ms=60000", "POST")
+                self.page("/clock?advance_ms=%d" % step_ms, "POST")
             except (OSError, Failure):
                 pass
-        need(False, "proxy %s does not leave" % self.pod)
+        raise Failure("proxy %s does not leave" % self.pod)
 
     def stop(self):
         if self.process.poll() is None:
@@ -935,7 +938,7 @@ class Scenario:
 
     def expect_exit(self, code, *words):
         proxy, _ = self.proxy_of(list(words))
-        got = proxy.process.wait(WAIT)
+        got = proxy.end(100)
         need(got == int(code), "exit code is %d" % got)
 
 
