@@ -967,6 +967,8 @@ def main():
         print("usage: run.sh BUILD_DIR [SCENARIO]", file=sys.stderr)
         return 2
     bindir = os.path.abspath(os.path.join(sys.argv[1], "bin"))
+    if os.path.basename(os.path.dirname(bindir)) in ("asan", "tsan"):
+        os.environ.setdefault("SCENARIO_SANITIZER", "1")
     only = sys.argv[2] if len(sys.argv) > 2 else ""
     paths = sorted(glob.glob(os.path.join(HERE, "*.scn")))
     if only:
