@@ -232,7 +232,7 @@ integration: all ## against a real API server
 	$(Q)tests/integration/run.sh $(O)
 e2e: all ## against the real cluster, with the images as built
 	$(Q)tests/e2e/run.sh $(O)
-demo: ## a real cluster, the mesh, an application, a canary under load (DEMO=local: no cluster)
+demo: ## a real cluster, the mesh, an application, a canary under load
 	$(Q)tools/demo.sh $(or $(DEMO),cluster)
 demo-clean: ## undo what demo left behind
 	$(Q)tools/demo.sh clean
