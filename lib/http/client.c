@@ -88,7 +88,9 @@ static void input(struct http_get *g, struct slice in)
         case H1_EV_MORE:
             return;
         case H1_EV_HEAD:
-            if (g->parser.interim)
+            if (g->head.status == 101)
+                fail(g, ERR_PROTO, "an upgrade that nobody asked for");
+            else if (g->parser.interim)
                 http_head_init(&g->head, &g->arena);
             else
                 g->have_head = true;
@@ -194,7 +196,11 @@ int http_get_start(struct loop *loop, const struct sock_addr *to, const struct h
         return -1;
     }
     chan_owner(g->chan, on_chan, g);
-    loop_timer_in(loop, &g->timer, opts->timeout_ns ? opts->timeout_ns : 5 * NS_PER_S, too_late);
+    if (loop_timer_in(loop, &g->timer, opts->timeout_ns ? opts->timeout_ns : 5 * NS_PER_S,
+                      too_late) < 0) { /* no wait without a deadline */
+        http_get_cancel(g);
+        return err_set(err, ERR_NOMEM, "request");
+    }
     *ret = g;
     return 0;
 }
