@@ -206,7 +206,7 @@ START_TEST(timeout_is_of_all)
     int fd = take_one();
     for (int i = 0; i < 4; i++) { /* a byte now and then does not help */
         ck_assert_int_eq(calls, 0);
-        ck_assert_int_eq(send(fd, OK + i, 1, MSG_NOSIGNAL), 1);
+        ck_assert_int_eq(send(fd, &OK[i], 1, MSG_NOSIGNAL), 1);
         spin();
         clock_advance(&clk, NS_PER_S / 2);
         spin();
