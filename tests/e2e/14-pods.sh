@@ -87,7 +87,23 @@ check "(no restart)" throughout 4 same "$(probes_restarts)" 0
 check "a pod that opts out" deploy out_yaml
 check "runs" rollout "$SHOP" out
 check "without a sidecar" not has_sidecar "$SHOP" "$(pod_of "$SHOP" app=out)"
-check "Mesh names it as a bare pod in a labelled namespace" eventually 20 \
-    says "$SHOP.*out-" k get mesh default -o json
 finish
+
+# A pod that was there before the label has no sidecar until it is restarted: Mesh says which.
+late=tulle-e2e-late
+mesh_names_it() { k get mesh default -o json | jq -e --arg p "^$late/" 'any(.status.barePods[];
+    (if type == "string" then . else "\(.namespace)/\(.name)" end) | test($p))' >/dev/null; }
+ns_make "$late"
+caller_yaml early "$PROBE_IMAGE" | k apply -n "$late" -f - >/dev/null
+check "a pod runs in a namespace without the label" rollout "$late" early
+check "the label comes afterwards" ns_make "$late" istio-injection=enabled
+check "Mesh names the pod" eventually 20 mesh_names_it
+check "restarted, it has a sidecar" restart "$late"
+check "and Mesh does not name it any more" eventually 20 not mesh_names_it
+check "the root certificate is there" k get configmap -n "$late" istio-ca-root-cert
+check "the label goes" k label namespace "$late" istio-injection-
+check "the root certificate goes with the last sidecar" \
+    k delete deployment -n "$late" early --wait=true --timeout 30s
+check "(gone)" eventually 30 not k get configmap -n "$late" istio-ca-root-cert
+ns_drop "$late"
 no_policies

@@ -200,11 +200,11 @@ load_start() {
     load "$@" >"$file" 2>"$file.err" &
     echo $! >"$file.pid"
 }
-load_end() {
-    wait "$(cat "$1.pid")" || { cat "$1.err"; return 1; }
+load_end() { # FILE [SECONDS]
+    eventually "${2:-90}" not kill -0 "$(cat "$1.pid")" >/dev/null || { echo "it runs on"; return 1; }
+    grep -q '"requests"' "$1" || { cat "$1" "$1.err"; return 1; }
     cat "$1"
 }
-# load_stop FILE: ends a load early; it prints its result all the same.
 no_failure() { # FILE
     local failed total
     failed=$(jq .failed "$1") total=$(jq .requests "$1")

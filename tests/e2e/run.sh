@@ -44,6 +44,9 @@ else
     progress "cluster"
     tests/cluster/up.sh 2>"$E2E_DIR/up.log" || { cat "$E2E_DIR/up.log" >&2; exit 1; }
     eval "$(tests/cluster/env.sh)"
+    # Two runs on one cluster would steer each other's traffic: the second waits.
+    exec 9>"${TULLE_CLUSTER_DIR:-/var/lib/tulle-cluster}/e2e.lock"
+    flock -n 9 || { progress "another run has the cluster: waiting for it"; flock 9; }
 fi
 # A namespace with one of our names that is not ours stays as it is.
 for ns in "$SHOP" "$BARE"; do
