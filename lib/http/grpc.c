@@ -29,7 +29,7 @@ struct grpc_stream *grpc_stream_new(struct grpc_conn *c)
         s->next->prev = &s->next;
     c->streams = s;
     s->metadata_end = &s->metadata;
-    arena_init(&s->arena, 512, (size_t)2 * GRPC_HEADER_LIST_MAX);
+    arena_init(&s->arena, 512, (size_t)4 * GRPC_HEADER_LIST_MAX);
     buf_init(&s->in, (size_t)c->limits.max_message + GRPC_PREFIX + GRPC_STREAM_WINDOW);
     buf_init(&s->out, SEND_MAX);
     return s;
@@ -271,6 +271,9 @@ int grpc_stream_header(struct grpc_stream *s, struct slice name, struct slice va
     } else if (slice_is(name, "grpc-message") && !s->detail) {
         s->detail = grpc_percent_decode(value);
     }
+    s->metadata_bytes += name.len + value.len + 32; /* RFC 9113 6.5.2 */
+    if (s->metadata_bytes > GRPC_HEADER_LIST_MAX)
+        return -1;
     m = ++s->n_metadata <= METADATA_MAX ? ARENA_NEW(&s->arena, struct grpc_metadata) : NULL;
     if (!m)
         return -1;

@@ -34,6 +34,7 @@ struct grpc_stream {
     struct arena arena; /* metadata */
     struct grpc_metadata *metadata, **metadata_end;
     unsigned n_metadata;
+    size_t metadata_bytes;
     struct buf in, out; /* a message that is not whole yet; framed messages to send */
     size_t uncredited;  /* bytes that came and for which no window was given back */
     struct loop_timer deadline;
