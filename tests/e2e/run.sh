@@ -15,6 +15,14 @@
 # shellcheck disable=SC2034 # what the tests read
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
+
+# Two runs on one cluster would steer each other's traffic: the second waits for the first. (-o: what
+# the tests start, daemons of the cluster among it, does not inherit the lock.)
+if [ -z "${E2E_LOCKED:-}" ]; then
+    lock=${TMPDIR:-/tmp}/tulle-e2e.lock
+    flock -n "$lock" true || echo "another run has the cluster: waiting for it" >&2
+    E2E_LOCKED=1 exec flock -o "$lock" bash tests/e2e/run.sh "$@"
+fi
 . tests/e2e/lib.sh
 
 [ -z "${1:-}" ] || [ ! -d "$1" ] || shift
@@ -44,9 +52,6 @@ else
     progress "cluster"
     tests/cluster/up.sh 2>"$E2E_DIR/up.log" || { cat "$E2E_DIR/up.log" >&2; exit 1; }
     eval "$(tests/cluster/env.sh)"
-    # Two runs on one cluster would steer each other's traffic: the second waits.
-    exec 9>"${TULLE_CLUSTER_DIR:-/var/lib/tulle-cluster}/e2e.lock"
-    flock -n 9 || { progress "another run has the cluster: waiting for it"; flock 9; }
 fi
 # A namespace with one of our names that is not ours stays as it is.
 for ns in "$SHOP" "$BARE"; do
