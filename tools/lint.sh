@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 rc=0
 mapfile -t sh < <(git ls-files '*.sh' .ci/run)
-shellcheck -x "${sh[@]}" || rc=1
+shellcheck -x -P SCRIPTDIR -P . -e SC1091 "${sh[@]}" || rc=1
 cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
     --suppress=missingInclude --suppress=nullPointerArithmeticRedundantCheck -I. \
     lib mesh operator injector proxy cli || rc=1

@@ -11,11 +11,11 @@ clear_remains() {
         lease/tulle-operator --ignore-not-found 2>/dev/null
     return 0
 }
+# shellcheck disable=SC2086 # E2E_SET holds several flags
 install() {
     helm upgrade --install tulle-base manifests/charts/tulle-base -n "$SYSTEM" --create-namespace \
         --wait --timeout 60s &&
         k label namespace "$SYSTEM" --overwrite pod-security.kubernetes.io/enforce=restricted &&
-        # shellcheck disable=SC2086 # several flags
         helm upgrade --install tulle manifests/charts/tulle -n "$SYSTEM" --wait --timeout 120s \
             --set global.hub="$TULLE_HUB" --set global.tag="$TULLE_TAG" ${E2E_SET:-}
 }
