@@ -238,13 +238,11 @@ demo-clean: ## undo what demo left behind
 	$(Q)tools/demo.sh clean
 test: ## everything: builds with gcc and clang, check, sanitizers, integration, e2e
 	$(Q)tools/test.sh
-bench: all ## measure against peers; prints ratios and writes docs/benchmarks.md
-	$(Q)bench/run.sh $(O)
 
 manifests: ## render manifests/install.yaml from the charts
 	$(Q)tools/manifests.sh
-docs: ## write the generated references under docs/
-	$(Q)tools/docs.sh $(O)
+docs: ## write what is generated from the support table: docs/support.md, crds/, the charts' copies
+	$(Q)tools/crds.py
 graph: ## print the include graph between folders; fails on an arrow that points up
 	$(Q)tools/graph.sh
 lint: ## clang-tidy, cppcheck, shellcheck
@@ -257,7 +255,7 @@ help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-22s %s\n", $$1, $$2}'
 
 .PHONY: all install deps unit check scenario asan check-asan tsan check-tsan clang golden fuzz \
-	cluster-up cluster-down integration e2e demo demo-clean test bench manifests docs graph lint \
+	cluster-up cluster-down integration e2e demo demo-clean test manifests docs graph lint \
 	format clean help
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
