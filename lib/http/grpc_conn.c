@@ -2,6 +2,8 @@
 /* The HTTP/2 session of a connection (RFC 9113) and the channel under it. nghttp2 frames; what it
  * wants to send is gathered and written once at the end of a turn; between turns nothing is held.
  */
+#include <sys/mman.h>
+
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/http/grpc_int.h"
@@ -19,6 +21,7 @@ enum {
     CONTINUATIONS = 8,
     OUTBOUND_ACKS = 100, /* of pings and settings that a peer makes us owe without reading them */
     SETTINGS_ENTRIES = 16,
+    FRAMES_BYTES = 16384,
 };
 
 static const uint8_t drain_ping[8] = "drain";
@@ -371,15 +374,39 @@ static void keepalive_tick(struct loop_timer *t)
                   keepalive_tick);
 }
 
+/* nghttp2's memory. Each session takes a buffer of 16 KiB for the largest frame that it could have
+ * to pack, but DATA does not pass through it (grpc_send_data), so that little more than its first
+ * page is ever written: in pages of its own the rest costs nothing. */
+static void *frames_map(struct grpc_conn *c, size_t n)
+{
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return mem_alloc(n);
+    c->frames = p;
+    c->frames_len = n;
+    return p;
+}
+static void frames_unmap(struct grpc_conn *c)
+{
+    munmap(c->frames, c->frames_len);
+    c->frames = NULL;
+}
+
 static void *h2_malloc(size_t n, void *user)
 {
-    (void)user;
-    return mem_alloc(n);
+    struct grpc_conn *c = user;
+
+    return n >= FRAMES_BYTES && !c->frames ? frames_map(c, n) : mem_alloc(n);
 }
 static void h2_free(void *p, void *user)
 {
-    (void)user;
-    mem_free(p);
+    struct grpc_conn *c = user;
+
+    if (p && p == c->frames)
+        frames_unmap(c);
+    else
+        mem_free(p);
 }
 static void *h2_calloc(size_t count, size_t size, void *user)
 {
@@ -388,13 +415,26 @@ static void *h2_calloc(size_t count, size_t size, void *user)
 }
 static void *h2_realloc(void *p, size_t n, void *user)
 {
-    (void)user;
-    return mem_realloc(p, n);
+    struct grpc_conn *c = user;
+    void *to;
+
+    if (!p)
+        return h2_malloc(n, user);
+    if (p != c->frames)
+        return mem_realloc(p, n);
+    if (n <= c->frames_len)
+        return p;
+    to = mem_alloc(n);
+    if (to) {
+        memcpy(to, p, c->frames_len);
+        frames_unmap(c);
+    }
+    return to;
 }
 
 static int session_open(struct grpc_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *opt)
 {
-    nghttp2_mem mem = {NULL, h2_malloc, h2_free, h2_calloc, h2_realloc};
+    nghttp2_mem mem = {c, h2_malloc, h2_free, h2_calloc, h2_realloc};
 
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);

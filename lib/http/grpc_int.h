@@ -71,6 +71,8 @@ struct grpc_conn {
     struct loop_timer keepalive;
     int64_t heard_ns;
     uint32_t goaway_code; /* that came */
+    void *frames; /* nghttp2's frame buffer, in pages of its own */
+    size_t frames_len;
     struct err why;
 };
 
