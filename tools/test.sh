@@ -43,6 +43,8 @@ if [ "$cluster" = yes ]; then
     say "test cluster: waiting for its build"
     if wait "$cluster_pid"; then
         tail -n 3 "$cluster_log"
+        # From nothing: what an earlier run left installed would have a say in these tests.
+        tests/cluster/down.sh >/dev/null 2>&1
         step "test cluster up" tests/cluster/up.sh
         eval "$(tests/cluster/env.sh)"
         step "rendered manifests agree with the charts" tools/manifests.sh --check
