@@ -10,6 +10,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
+# The tests use the same cluster and namespaces: one at a time, as tests/e2e/run.sh has it.
+if [ -z "${E2E_LOCKED:-}" ]; then
+    lock=${TMPDIR:-/tmp}/tulle-e2e.lock
+    flock -n "$lock" true || echo "a test has the cluster: waiting for it" >&2
+    E2E_LOCKED=1 exec flock -o "$lock" bash tools/demo.sh "$@"
+fi
+
 DEMO_DIR=${TULLE_DEMO_DIR:-${TMPDIR:-/tmp}/tulle-demo}
 export E2E_DIR=$DEMO_DIR/e2e
 mkdir -p "$DEMO_DIR" "$E2E_DIR"
