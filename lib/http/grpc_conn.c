@@ -334,8 +334,10 @@ static void conn_end(struct grpc_conn *c, bool tell)
 {
     struct grpc_stream *s;
 
-    if (c->closed)
+    if (c->closed) {
+        c->quiet = c->quiet || !tell; /* its owner closes it when told of its end */
         return;
+    }
     c->closed = true;
     loop_timer_clear(grpc_loop(c), &c->keepalive);
     loop_task_clear(grpc_loop(c), &c->flush);
@@ -347,11 +349,13 @@ static void conn_end(struct grpc_conn *c, bool tell)
     do { /* a callback may end other streams: look anew each time */
         for (s = c->streams; s && s->ended; s = s->next)
             ;
-        if (s)
+        if (s && c->quiet)
+            s->ended = true;
+        else if (s)
             grpc_stream_ended(s, GRPC_UNAVAILABLE, slice_str(c->why.msg));
     } while (s);
     loop_task_add(grpc_loop(c), &c->gone, conn_free);
-    if (tell && c->ops->on_close)
+    if (tell && !c->quiet && c->ops->on_close)
         c->ops->on_close(c, &c->why);
 }
 

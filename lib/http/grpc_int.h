@@ -60,6 +60,7 @@ struct grpc_conn {
     bool server, ready, closed;
     bool draining; /* no new calls */
     bool leaving;  /* our last GOAWAY went out */
+    bool quiet;    /* closed by its owner while it ended */
     bool broken;   /* `why` is set; to be ended by the flush task */
     bool ping_sent;
     struct grpc_limits limits;

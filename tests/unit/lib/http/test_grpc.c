@@ -395,6 +395,33 @@ START_TEST(close_within_callbacks)
 }
 END_TEST
 
+/* The owner closes when the first of two calls is told that the connection is lost: the second call and
+ * on_close are not told any more. */
+static void end_and_close(struct grpc_stream *s, enum grpc_status st, struct slice detail, bool final)
+{
+    client_end(s, st, detail, final);
+    grpc_conn_close(grpc_stream_conn(s));
+}
+
+START_TEST(close_while_the_connection_ends)
+{
+    static const struct grpc_stream_ops ops = {.on_end = end_and_close};
+    struct grpc_stream *s;
+    struct err err = {0};
+    setup(4096, NULL);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(grpc_call(client, "/stream", NULL, 0, &ops, NULL, &s, &err), 0);
+    spin();
+    grpc_conn_close(server);
+    server = NULL;
+    spin();
+    client = NULL;
+    ck_assert_int_eq(client_ends, 1);
+    ck_assert_int_eq(closes, 0);
+    teardown();
+}
+END_TEST
+
 START_TEST(cancelled_by_the_server)
 {
     setup(4096, NULL);
@@ -564,6 +591,7 @@ TESTS(grpc)
     tcase_add_test(tc, ping_unanswered_fails);
     tcase_add_test(tc, drain_serves_what_is_on_its_way);
     tcase_add_loop_test(tc, close_within_callbacks, 0, N_OF(closers));
+    tcase_add_test(tc, close_while_the_connection_ends);
     tcase_add_test(tc, cancelled_by_the_server);
     tcase_add_test(tc, server_ends_first);
     tcase_add_test(tc, metadata_is_checked);
