@@ -41,7 +41,9 @@ deny_some() { # frontend is denied while payment may
 denied_are_seen() { between "$(value service 'Denied calls per second' order 20)" 0.01 1000; }
 
 check "the boards are well-formed" tools/boards.py check
-check "Prometheus starts" prom_start "$prom" || exit 1
+# (Not by way of check: it sets a variable, and starts what must outlive a subshell.)
+prom_start "$prom" || { fail "Prometheus starts" "$(tail -n 5 "$prom"/*.log)"; exit 1; }
+ok "Prometheus starts"
 check "it scrapes the meshed pods" eventually 20 scrapes
 check "2,000 requests at 100 a second" run_load
 sleep 2

@@ -5,11 +5,13 @@
 
 need_shop && need_bare || { fail "fixtures"; exit 1; }
 
+# Gone for sure: the API server keeps a connection to it, and one that drains still answers.
 off() {
-    k scale deployment -n "$SYSTEM" tulle-injector --replicas 0 >/dev/null
-    k delete pod -n "$SYSTEM" -l app.kubernetes.io/component=injector --force --grace-period 0 \
-        >/dev/null 2>&1
-    eventually 20 no_endpoint
+    k scale deployment -n "$SYSTEM" tulle-injector --replicas 0 >/dev/null &&
+        eventually 45 no_pod && eventually 20 no_endpoint
+}
+no_pod() {
+    same "$(k get pods -n "$SYSTEM" -l app.kubernetes.io/component=injector -o name)" ""
 }
 no_endpoint() {
     k get endpointslices -n "$SYSTEM" -l kubernetes.io/service-name=tulle-injector -o json |
