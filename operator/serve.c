@@ -281,7 +281,7 @@ void serve_free(struct serve *s)
     for (struct peer *p = s->peers, *next; p; p = next) {
         next = p->next;
         if (p->conn)
-            grpc_conn_close(p->conn); /* ends in on_close, perhaps later */
+            grpc_conn_close(p->conn); /* no callback follows; the loop below takes its peer */
         else
             peer_end(p);
     }
