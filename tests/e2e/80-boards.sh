@@ -34,38 +34,46 @@ scrapes() { # targets that are up
 run_load() {
     load "$SHOP" "$loader" --rate 100 --seconds 20 http://frontend/ >"$out" && no_failure "$out"
 }
+# The kubelet measures containers every ten seconds or so: a longer window.
+cpu_is() { between "$(value sidecars "$1" '' 60)" 0.0001 2; }
 deny_some() { # frontend is denied while payment may
     apply "$SHOP" examples/shop/only-payment-may-call-order.yaml &&
         eventually 10 answers 403 "$SHOP" "$front" http://order/
 }
-denied_are_seen() { between "$(value service 'Denied calls per second' order 20)" 0.01 1000; }
+denied_are_seen() {
+    answers 403 "$SHOP" "$front" http://order/ || return 1
+    between "$(value service 'Denied calls per second' order 20)" 0.01 1000
+}
+sent_so_far() {
+    prom_query "sum(istio_requests_total{reporter=\"source\",source_app=\"load\",
+        destination_service_name=\"frontend\"})"
+}
+counted() { same "$(($(sent_so_far) - before))" "$(jq .requests "$out")"; }
 
 check "the boards are well-formed" tools/boards.py check
 # (Not by way of check: it sets a variable, and starts what must outlive a subshell.)
 prom_start "$prom" || { fail "Prometheus starts" "$(tail -n 5 "$prom"/*.log)"; exit 1; }
 ok "Prometheus starts"
 check "it scrapes the meshed pods" eventually 20 scrapes
+before=$(sent_so_far)
 check "2,000 requests at 100 a second" run_load
-sleep 2
-# The last 15 s lie within the load.
+# Most of the window lies within the load; reading metrics takes a busy machine a second or two.
 check "service board: the rate is what the client sent" \
-    between "$(value service 'Requests per second' frontend 15)" 90 110
+    between "$(value service 'Requests per second' frontend 15)" 80 115
+check "Prometheus counted exactly what the client sent" eventually 10 counted
 check "no errors" same "$(value service 'Server errors' frontend 15)" 0
 check "all of checkout's is encrypted" same "$(value service 'Encrypted and authenticated' checkout 15)" 1
 p50=$(value service Latency frontend 15 1) p99=$(value service Latency frontend 15 3)
 check "p50 is near what the client measured" between "$p50" 0.1 \
     "$(jq '.p50_ms * 2 + 5' "$out")"
 check "p99 is not below p50" between "$p99" "$p50" 100000
-check "total since the start: what the client sent" between "$(prom_query "sum(istio_requests_total{
-    reporter=\"source\",source_app=\"load\",destination_service_name=\"frontend\"})")" \
-    "$(jq .requests "$out")" 1000000
 check "every query of the service board answers" all_answer service '.*' 20
 check "order denies frontend" deny_some
 check "the denied calls are on the board" eventually 15 denied_are_seen
 check "sidecar board: it counts the sidecars" between "$(value sidecars Sidecars '' 15)" 7 50
 check "their CPU is not nothing and not everything" \
-    between "$(value sidecars 'CPU of all sidecars' '' 15)" 0.0001 2
-check "the applications' neither" between "$(value sidecars 'CPU of all applications' '' 15)" 0.0001 2
+    eventually 30 cpu_is 'CPU of all sidecars'
+check "the applications' neither" eventually 30 cpu_is 'CPU of all applications'
 check "a sidecar's memory" between "$(value sidecars 'Memory of a sidecar' '' 15)" 500000 64000000
-check "every query of the sidecar board answers" all_answer sidecars '' 20
+check "every query of the sidecar board answers" all_answer sidecars '' 60
 no_policies

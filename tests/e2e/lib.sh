@@ -366,6 +366,16 @@ spec:
           readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
 EOF
 }
+# What a run that was cut short may have left.
+clear_shop() {
+    k delete -n "$SHOP" deployment/{late,orphan,out,probes,vault} job/once --ignore-not-found \
+        --timeout 60s >/dev/null 2>&1
+    k delete -n "$BARE" deployment/orphan --ignore-not-found --timeout 60s >/dev/null 2>&1
+    k scale -n "$SHOP" deployment/order-v1 --replicas 1 >/dev/null 2>&1
+    k patch deployment -n "$SHOP" checkout-v1 --type json -p '[{"op":"remove",
+        "path":"/spec/template/metadata/labels/sidecar.istio.io~1inject"}]' >/dev/null 2>&1
+    return 0
+}
 # Nothing of an earlier test may steer this one.
 no_policies() {
     local kinds=virtualservices,destinationrules,peerauthentications,authorizationpolicies

@@ -96,6 +96,7 @@ for w in ${wanted[@]+"${wanted[@]}"}; do
     [ -n "$found" ] || { echo "no test $w" >&2; exit 1; }
 done
 
+clear_shop
 installed() {
     k get deployment -n "$SYSTEM" tulle-operator -o json 2>/dev/null |
         grep -q "\"$TULLE_HUB/tulle-operator:$TULLE_TAG\""
