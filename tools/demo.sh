@@ -6,9 +6,12 @@
 #
 #   tools/demo.sh cluster    on the test cluster, or on the one that KUBECONFIG names (images then go
 #                            to the registry of TULLE_REGISTRY); leaves everything running
+#   tools/demo.sh local      a smaller story without any cluster, in under a minute
 #   tools/demo.sh clean      take away what it made; the test cluster goes down
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
+
+[ "${1:-}" != local ] || exec tools/demo/local.sh
 
 # The tests use the same cluster and namespaces: one at a time, as tests/e2e/run.sh has it.
 if [ -z "${E2E_LOCKED:-}" ]; then
@@ -141,14 +144,19 @@ canary() {
 }
 
 faults() {
-    step "5. Payment is made to fail one call in five; its callers' proxies try again"
+    step "5. One call of payment in five is made to fail; then checkout's callers retry, by YAML"
     local loader out=$DEMO_DIR/fault.json
     loader=$(pod_of "$SHOP" app=load)
     run apply "$SHOP" examples/shop/fault.yaml
     run eventually 15 programmed "$SHOP" vs payment
-    load "$SHOP" "$loader" --count 400 --connections 4 http://payment/ >"$out"
-    say "calls of payment itself: $(jq -c .status "$out")"
+    load "$SHOP" "$loader" --count 400 --connections 4 http://checkout/ >"$out"
+    say "without retries: $(jq -r '"\(.failed) of \(.requests) calls of checkout failed"' "$out")"
+    run apply "$SHOP" examples/shop/retry.yaml
+    run eventually 15 programmed "$SHOP" vs checkout
+    load "$SHOP" "$loader" --count 400 --connections 4 http://checkout/ >"$out"
+    say "with retries:    $(jq -r '"\(.failed) of \(.requests)"' "$out")"
     run unapply "$SHOP" examples/shop/fault.yaml
+    run apply "$SHOP" examples/shop/canary-50.yaml
 }
 
 guards() {
@@ -163,9 +171,46 @@ guards() {
     say "a bare pod calls order:     $(http "$BARE" "$(pod_of "$BARE" app=load)" "http://order.$SHOP/") (refused before a byte was answered)"
 }
 
+mutual_only() {
+    step "7. ISTIO_MUTUAL means it: a checkout pod without sidecar gets not one plaintext byte"
+    local loader server file=$DEMO_DIR/mutual.pcap code
+    loader=$(pod_of "$SHOP" app=load)
+    run unapply "$SHOP" examples/shop/canary-50.yaml examples/shop/subsets.yaml
+    k scale deployment -n "$SHOP" checkout-v1 --replicas 0 >/dev/null
+    k patch deployment -n "$SHOP" checkout-v2 --type merge -p \
+        '{"spec":{"template":{"metadata":{"labels":{"sidecar.istio.io/inject":"false"}}}}}' >/dev/null
+    run settled "$SHOP"
+    run eventually 20 answers 200 "$SHOP" "$loader" http://checkout/
+    say "no rule, the mesh adapts:               $(http "$SHOP" "$loader" http://checkout/)"
+    run apply "$SHOP" examples/seed/destinationrule.yaml
+    run eventually 15 answers 503 "$SHOP" "$loader" http://checkout/
+    server=$(pod_ip "$SHOP" "$(pod_of "$SHOP" app=checkout)")
+    ours && { capture_start "$file" "tcp and host $server and port 8080" || die "capture"; }
+    code=$(http "$SHOP" "$loader" http://checkout/ -H 'x-secret: plainly-visible')
+    say "examples/seed/destinationrule.yaml:     $code"
+    if ours; then
+        run capture_stop "$file"
+        say "plaintext captured on the way there:    $(plain_count "$file" "src host $(pod_ip "$SHOP" "$loader")") requests, $(grep -ac plainly-visible "$file") secrets"
+    fi
+    k patch deployment -n "$SHOP" checkout-v2 --type json -p '[{"op":"remove",
+        "path":"/spec/template/metadata/labels/sidecar.istio.io~1inject"}]' >/dev/null
+    k scale deployment -n "$SHOP" checkout-v1 --replicas 2 >/dev/null
+    run rollout "$SHOP" checkout-v1 checkout-v2
+    run apply "$SHOP" examples/shop/subsets.yaml examples/shop/canary-10.yaml
+    run eventually 20 answers 200 "$SHOP" "$loader" http://checkout/
+    say "with its sidecar back, the same rule:   $(http "$SHOP" "$loader" http://checkout/)"
+}
+
 # --- the screen -------------------------------------------------------------------------------------------
 
 number() { awk -v n="${1:-0}" -v f="${2:-%.1f}" 'BEGIN { printf f, n }'; }
+
+# edges POLICY: who called whom in this way lately, as the servers' sidecars counted it.
+edges() {
+    prom_json "sum by (source_workload, destination_workload) (increase(istio_requests_total{reporter=\"destination\",destination_service_namespace=\"shop\",connection_security_policy=\"$1\"}[90s])) > 0" |
+        jq -r '"\(length)" + (if length > 0 then ": " + ([.[].metric |
+            "\(.source_workload) to \(.destination_workload)"] | sort | join(", ")) else "" end)'
+}
 
 screen() {
     step "What the proxies and Prometheus say"
@@ -174,18 +219,19 @@ screen() {
     load "$SHOP" "$loader" --rate 50 --seconds 8 --connections 4 http://frontend/ >"$DEMO_DIR/last.json"
     sleep 3 # a scrape
     echo
-    echo "  checkout's versions      $(prom_json "sum by (destination_version) (rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\"}[30s])) > 0" |
-        jq -r '[.[] | "\(.metric.destination_version) \(.value[1] | tonumber * 10 | round / 10)/s"] | join("   ")')"
-    echo "  errors (5xx)             $(number "$(prom_query "100 * (sum(rate(istio_requests_total{reporter=\"source\",$q,response_code=~\"5..\"}[30s])) or vector(0)) / sum(rate(istio_requests_total{reporter=\"source\",$q}[30s]))")" %.2f) %"
+    echo "  checkout's versions      $(prom_json "100 * sum by (destination_version) (rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\",response_code=\"200\"}[8s])) / scalar(sum(rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\",response_code=\"200\"}[8s]))) > 0" |
+        jq -r '[.[] | "\(.metric.destination_version) \(.value[1] | tonumber | round) %"] | sort | join("   ")')"
+    echo "  errors (5xx)             $(number "$(prom_query "100 * (sum(rate(istio_requests_total{reporter=\"source\",$q,response_code=~\"5..\"}[8s])) or vector(0)) / sum(rate(istio_requests_total{reporter=\"source\",$q}[8s]))")" %.2f) %"
     local p
     for p in 0.5 0.99; do
         echo "  latency p${p#0.}              $(number "$(prom_query "histogram_quantile($p, sum by (le) (rate(istio_request_duration_milliseconds_bucket{reporter=\"destination\",$q,destination_service_name=\"frontend\"}[30s])))")") ms at frontend's sidecar"
     done
-    echo "  encrypted edges          $(prom_json "count(sum by (source_workload, destination_workload) (istio_requests_total{reporter=\"destination\",$q,connection_security_policy=\"mutual_tls\"}))" | jq -r '.[0].value[1] // "0"')"
-    echo "  plaintext edges          $(prom_json "count(sum by (destination_workload) (increase(istio_requests_total{reporter=\"destination\",$q,connection_security_policy=\"none\"}[5m]) > 0))" | jq -r '.[0].value[1] // "0"') (calls from outside the mesh)"
+    echo "  encrypted edges          $(edges mutual_tls)"
+    echo "  plaintext edges          $(edges none)"
     echo "  denied calls             $(prom_query "sum(istio_requests_total{reporter=\"destination\",$q,response_code=\"403\"})") by policy, $(prom_query "sum(tulle_connections_refused_total)") connections refused"
     echo "  sidecars' memory         $(number "$(prom_query 'avg(container_memory_working_set_bytes{namespace="shop",container="istio-proxy"}) / 1048576')") MB each, working set; the applications' $(number "$(prom_query 'avg(container_memory_working_set_bytes{namespace="shop",container!="istio-proxy",container!=""}) / 1048576')") MB"
-    echo "  sidecars' CPU            $(number "$(prom_query 'avg(rate(container_cpu_usage_seconds_total{namespace="shop",container="istio-proxy"}[30s])) * 1000')" %.2f) millicores each"
+    local cpu='sum(rate(container_cpu_usage_seconds_total{namespace="shop",container'
+    echo "  sidecars' CPU            $(number "$(prom_query "$cpu=\"istio-proxy\"}[30s])) * 1000")" %.0f) millicores all together; the applications' $(number "$(prom_query "$cpu!~\"istio-proxy|\"}[30s])) * 1000")" %.0f)"
     echo
     k get mesh | sed 's/^/  /'
     cat <<TXT
@@ -211,6 +257,7 @@ demo() {
     canary
     faults
     guards
+    mutual_only
     screen
     printf '\n  %d seconds.\n' $((SECONDS - started))
 }
@@ -233,5 +280,5 @@ clean() {
 case ${1:-cluster} in
 cluster) demo ;;
 clean) clean ;;
-*) die "DEMO must be cluster (or: make demo-clean)" ;;
+*) die "DEMO must be cluster or local (or: make demo-clean)" ;;
 esac
