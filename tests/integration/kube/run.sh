@@ -132,6 +132,7 @@ check "what stayed was not told again" \
     eval '[ "$(grep -c "default/keep" "$work/compact.log")" -eq 1 ]'
 term "$pid"
 check "by a second list" has 'lists=2 ' "$work/compact.log"
+"$it" old || failures=$((failures + 1))
 
 # Two processes and one Lease.
 held() { # ID LOG: in $pid
