@@ -13,8 +13,8 @@ file=$E2E_DIR/mtls.pcap
 between_pods='tcp and src net 10.244.0.0/24 and dst net 10.244.0.0/24 and not host 10.244.0.1'
 
 twenty_pass() {
-    local i
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    local _
+    for _ in $(seq 20); do
         answers 200 "$SHOP" "$probe" http://frontend/ || return 1
     done
 }

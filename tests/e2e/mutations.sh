@@ -59,7 +59,7 @@ P
 # one NAME TEST CHECK FILE OLD NEW
 one() {
     local name=$1 test=$2 check=$3 file=$4 old=$5 new=$6 log=$E2E_DIR/$1.log
-    local prebuilt=$work/build/release set= again=
+    local prebuilt=$work/build/release set='' again=''
     if [ "$file" = helm ]; then
         set=$old again=1
     else
@@ -67,8 +67,7 @@ one() {
         mutate "$file" "$old" "$new" || { odd=$((odd + 1)); return; }
         touch "$work/src/$file"
     fi
-    make -s -C "$work/src" BUILD="$work/build" WERROR= all >"$log" 2>&1
-    if [ $? -ne 0 ]; then
+    if ! make -s -C "$work/src" BUILD="$work/build" WERROR= all >"$log" 2>&1; then
         echo "ODD    $name: does not build, see $log"
         odd=$((odd + 1))
     else

@@ -60,8 +60,8 @@ within() {
 app() { local pod=$1; shift; within "$pod" 10001 "$@"; }
 code() { app "$1" curl -s -o /dev/null -w '%{http_code}' --max-time 5 "$2"; }
 until_it() { # COMMAND...: within ten seconds
-    local i
-    for i in $(seq 100); do
+    local _
+    for _ in $(seq 100); do
         "$@" >/dev/null 2>&1 && return
         sleep 0.1
     done

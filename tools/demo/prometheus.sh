@@ -81,8 +81,8 @@ prom_start() { # FOLDER
     echo $! >"$dir/prometheus.pid"
     PROM_URL=http://127.0.0.1:$port
     echo "$PROM_URL" >"$dir/url"
-    local i
-    for i in $(seq 50); do
+    local _
+    for _ in $(seq 50); do
         curl -sf --noproxy '*' "$PROM_URL/-/ready" >/dev/null && return
         sleep 0.2
     done
