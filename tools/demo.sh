@@ -85,7 +85,7 @@ wire() {
     run load "$SHOP" "$from" --count 50 --connections 2 http://frontend/
     run capture_stop "$file"
     say "captured between pods: $(payload_count "$file" tcp) segments with bytes, $(plain_count "$file") of readable HTTP"
-    capture_text "$file" | grep -aoE '(GET|POST) /[^ ]* HTTP/1|"service":"[a-z]+"' | sort -u | head -n 3 | sed 's/^/          read on the wire: /'
+    capture_text "$file" | grep -aoE '(GET|POST) /[^ ]* HTTP/1|"service":"[a-z]+"' | sort -ru | head -n 3 | sed 's/^/          read on the wire: /'
 }
 
 bare_shop() {
@@ -205,9 +205,9 @@ mutual_only() {
 
 number() { awk -v n="${1:-0}" -v f="${2:-%.1f}" 'BEGIN { printf f, n }'; }
 
-# edges POLICY: who called whom in this way lately, as the servers' sidecars counted it.
+# edges POLICY: who has called whom in this way, as the servers' sidecars counted it.
 edges() {
-    prom_json "sum by (source_workload, destination_workload) (increase(istio_requests_total{reporter=\"destination\",destination_service_namespace=\"shop\",connection_security_policy=\"$1\"}[90s])) > 0" |
+    prom_json "sum by (source_workload, destination_workload) (istio_requests_total{reporter=\"destination\",destination_service_namespace=\"shop\",connection_security_policy=\"$1\"}) > 0" |
         jq -r '"\(length)" + (if length > 0 then ": " + ([.[].metric |
             "\(.source_workload) to \(.destination_workload)"] | sort | join(", ")) else "" end)'
 }
@@ -216,14 +216,14 @@ screen() {
     step "What the proxies and Prometheus say"
     local loader q='destination_service_namespace="shop"'
     loader=$(pod_of "$SHOP" app=load)
-    load "$SHOP" "$loader" --rate 50 --seconds 8 --connections 4 http://frontend/ >"$DEMO_DIR/last.json"
-    sleep 3 # a scrape
+    load "$SHOP" "$loader" --rate 150 --seconds 8 --connections 4 http://frontend/ >"$DEMO_DIR/last.json"
+    sleep 2 # a scrape
     echo
-    echo "  checkout's versions      $(prom_json "100 * sum by (destination_version) (rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\",response_code=\"200\"}[8s])) / scalar(sum(rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\",response_code=\"200\"}[8s]))) > 0" |
+    echo "  checkout's versions      $(prom_json "100 * sum by (destination_version) (rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\",response_code=\"200\"}[10s])) / scalar(sum(rate(istio_requests_total{reporter=\"source\",destination_service_name=\"checkout\",response_code=\"200\"}[10s]))) > 0" |
         jq -r '[.[] | "\(.metric.destination_version) \(.value[1] | tonumber | round) %"] | sort | join("   ")')"
-    echo "  errors (5xx)             $(number "$(prom_query "100 * (sum(rate(istio_requests_total{reporter=\"source\",$q,response_code=~\"5..\"}[8s])) or vector(0)) / sum(rate(istio_requests_total{reporter=\"source\",$q}[8s]))")" %.2f) %"
+    echo "  errors (5xx)             $(number "$(prom_query "100 * (sum(rate(istio_requests_total{reporter=\"source\",$q,response_code=~\"5..\"}[10s])) or vector(0)) / sum(rate(istio_requests_total{reporter=\"source\",$q}[10s]))")" %.2f) %"
     local p
-    for p in 0.5 0.99; do
+    for p in 0.50 0.99; do
         echo "  latency p${p#0.}              $(number "$(prom_query "histogram_quantile($p, sum by (le) (rate(istio_request_duration_milliseconds_bucket{reporter=\"destination\",$q,destination_service_name=\"frontend\"}[30s])))")") ms at frontend's sidecar"
     done
     echo "  encrypted edges          $(edges mutual_tls)"
