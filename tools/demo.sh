@@ -224,7 +224,7 @@ screen() {
     echo "  errors (5xx)             $(number "$(prom_query "100 * (sum(rate(istio_requests_total{reporter=\"source\",$q,response_code=~\"5..\"}[10s])) or vector(0)) / sum(rate(istio_requests_total{reporter=\"source\",$q}[10s]))")" %.2f) %"
     local p
     for p in 0.50 0.99; do
-        echo "  latency p${p#0.}              $(number "$(prom_query "histogram_quantile($p, sum by (le) (rate(istio_request_duration_milliseconds_bucket{reporter=\"destination\",$q,destination_service_name=\"frontend\"}[30s])))")") ms at frontend's sidecar"
+        echo "  latency p$(awk -v q="$p" 'BEGIN { print q * 100 }')              $(number "$(prom_query "histogram_quantile($p, sum by (le) (rate(istio_request_duration_milliseconds_bucket{reporter=\"destination\",$q,destination_service_name=\"frontend\"}[30s])))")") ms at frontend's sidecar"
     done
     echo "  encrypted edges          $(edges mutual_tls)"
     echo "  plaintext edges          $(edges none)"
