@@ -174,8 +174,7 @@ programmed() {
 http() {
     local ns=$1 pod=$2 url=$3
     shift 3
-    pod_exec "$ns" "$pod" curl -s -o /dev/null -w '%{http_code}' --max-time 10 "$@" "$url" \
-        2>/dev/null || true
+    pod_exec "$ns" "$pod" curl -s -o /dev/null -w '%{http_code}' --max-time 10 "$@" "$url" || true
 }
 answers() { # CODE NAMESPACE POD URL [curl flags]
     local want=$1
@@ -192,8 +191,7 @@ body() { # NAMESPACE POD URL [curl flags]
 load() {
     local ns=$1 pod=$2
     shift 2
-    # (The filter: kubectl complains when it reads the end of a stream before its start.)
-    kubectl exec -n "$ns" "$pod" -c load -- load "$@" 2> >(grep -v 'Unknown stream id' >&2)
+    kubectl exec -n "$ns" "$pod" -c load -- load "$@"
 }
 # load_start FILE ...: the same in the background; load_end FILE waits and tells how it went.
 load_start() {
