@@ -75,6 +75,9 @@ one() {
         if grep -q -F ": $check" <(grep "^FAIL" "$log"); then
             echo "red    $name: $check"
             red=$((red + 1))
+        elif ! grep -q '^[0-9]* passed, ' "$log"; then
+            echo "ODD    $name: the test was cut short, see $log"
+            odd=$((odd + 1))
         else
             echo "GREEN  $name: nothing noticed, see $log"
             green=$((green + 1))
