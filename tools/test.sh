@@ -44,7 +44,8 @@ if [ "$cluster" = yes ]; then
     if wait "$cluster_pid"; then
         tail -n 3 "$cluster_log"
         # From nothing: what an earlier run left installed would have a say in these tests.
-        tests/cluster/down.sh >/dev/null 2>&1
+        # (Not from under a run or a demo that has the cluster: their lock, as tests/e2e/run.sh has it.)
+        flock -o "${TMPDIR:-/tmp}/tulle-e2e.lock" tests/cluster/down.sh >/dev/null 2>&1
         step "test cluster up" tests/cluster/up.sh
         eval "$(tests/cluster/env.sh)"
         step "rendered manifests agree with the charts" tools/manifests.sh --check
