@@ -232,6 +232,13 @@ integration: all ## against a real API server
 	$(Q)tests/integration/run.sh $(O)
 e2e: all ## against the real cluster, with the images as built
 	$(Q)tests/e2e/run.sh $(O)
+# Programs of benchmarks: bench/<name>.c with what the proxy looks down on.
+$(O)/bench/%: bench/%.c $(call archives_of,proxy) | $(PBH)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,proxy) -ldl
+bench-fleet: all $(O)/bench/fleet ## what 2,000 sidecars cost the control plane (FLEET="--services 10000 --endpoints 100000")
+	$(Q)eval "$$(TULLE_CLUSTER_DIR= tests/cluster/env.sh)"; bench/fleet.py $(O) $(FLEET)
 demo: ## a real cluster, the mesh, an application, a canary under load
 	$(Q)tools/demo.sh $(or $(DEMO),cluster)
 demo-clean: ## undo what demo left behind
@@ -255,7 +262,7 @@ help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-22s %s\n", $$1, $$2}'
 
 .PHONY: all install deps unit check scenario asan check-asan tsan check-tsan clang golden fuzz \
-	cluster-up cluster-down integration e2e demo demo-clean test manifests docs graph lint \
+	cluster-up cluster-down integration e2e bench-fleet demo demo-clean test manifests docs graph lint \
 	format clean help
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
