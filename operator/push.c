@@ -360,6 +360,8 @@ static void take_want(struct client *c, const struct wire_want *w)
         memcpy(s->has.bytes, w->version.p, WIRE_VERSION_LEN);
         s->holds = true;
         c->warmed = true; /* it is no new pod */
+    } else if (!s->in_flight) {
+        s->holds = false; /* whatever it was sent before, it did not keep */
     }
     bool asked = s->wanted;
     s->wanted = true;
@@ -417,8 +419,13 @@ static void take_drop(struct client *c, const struct wire_want *w)
     if (!s)
         return;
     s->wanted = false;
-    if (w->kind != PROG_ENDPOINTS)
+    if (w->kind != PROG_ENDPOINTS) {
         sub_free(s);
+        return;
+    }
+    s->holds = false; /* sent anew if a service names them all the same; else swept */
+    sub_pend(s);
+    c->sweep = true;
 }
 
 static void take_message(struct client *c, const struct wire_client *m)

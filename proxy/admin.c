@@ -100,6 +100,13 @@ static void gauge(struct metrics_writer *w, const char *name, const char *help, 
     metrics_sample(w, &def, NULL, NULL, 0, v);
 }
 
+static void counter(struct metrics_writer *w, const char *name, const char *help, double v)
+{
+    struct metric_def def = {name, help, NULL, METRIC_COUNTER, NULL, 0};
+    metrics_family(w, &def);
+    metrics_sample(w, &def, NULL, NULL, 0, v);
+}
+
 static void own_metrics(void *user, struct metrics_writer *w)
 {
     static const char *const labels[] = {"component", "tag"};
@@ -114,7 +121,14 @@ static void own_metrics(void *user, struct metrics_writer *w)
         inbound += atomic_load_explicit(&d->workers[i].worker->n_inbound, memory_order_relaxed);
     gauge(w, "tulle_proxy_ready", "1 when this proxy carries traffic", data_ready(d, NULL));
     gauge(w, "tulle_proxy_inbound_connections", "Inbound connections", inbound);
-    gauge(w, "tulle_proxy_program_resources", "Resources held", (double)d->control.known.len);
+    gauge(w, "tulle_proxy_program_resources", "Resources held or waited for",
+          (double)control_held(&d->control));
+    gauge(w, "tulle_proxy_negative_answers", "Resources wanted that are not there (yet)",
+          (double)d->control.negative.n);
+    counter(w, "tulle_proxy_unused_dropped_total",
+            "Subscriptions that ended because nobody used them", (double)d->control.n_unused);
+    counter(w, "tulle_proxy_negative_evicted_total",
+            "Negative answers forgotten because there were too many", (double)d->control.n_evicted);
     if (d->control.learned_ns)
         gauge(w, "tulle_proxy_program_age_seconds", "Since the operator last said something new",
               (double)(now - d->control.learned_ns) / 1e9);
@@ -254,7 +268,7 @@ static void server_info(const struct data *d, struct buf *out)
     json_object_set_new(j, "identity", json_string(d->spiffe_id));
     json_object_set_new(j, "uptimeSeconds",
                         json_integer((loop_now(d->loop) - d->started_ns) / NS_PER_S));
-    json_object_set_new(j, "resources", json_integer((json_int_t)d->control.known.len));
+    json_object_set_new(j, "resources", json_integer((json_int_t)control_held(&d->control)));
     if (d->identity && identity_ready(d->identity)) {
         char until[32];
         clock_rfc3339(identity_not_after_ns(d->identity), 1, until);
@@ -287,7 +301,7 @@ static void config_dump(const struct data *d, struct slice kind, struct slice ke
         const struct known *k = list[i]->value;
         struct slice name = slice_of(k->key, k->key_len);
         if ((kind.len && !slice_ieq(kind, slice_str(prog_kind_name(k->kind)))) ||
-            (key.len && !slice_eq(key, name)))
+            (key.len && !slice_eq(key, name)) || k->dropped)
             continue;
         if (k->prog)
             prog_dump(k->prog, out);

@@ -5,6 +5,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "mesh/wire/wire.h"
+#include "proxy/control_int.h"
 #include "proxy/worker.h"
 
 enum { KEY_MAX = WIRE_MAX_KEY + 1 };
@@ -38,10 +39,16 @@ static struct known *known_get(struct control *c, enum prog_kind kind, struct sl
     return k;
 }
 
-const struct known *control_find(const struct control *c, enum prog_kind kind, struct slice key)
+struct known *known_find(const struct control *c, enum prog_kind kind, struct slice key)
 {
     char buf[KEY_MAX];
     return map_get(&c->known, map_key(buf, kind, key));
+}
+
+const struct known *control_find(const struct control *c, enum prog_kind kind, struct slice key)
+{
+    const struct known *k = known_find(c, kind, key);
+    return k && !k->dropped ? k : NULL;
 }
 
 int control_init(struct control *c, struct loop *loop, struct err *err)
@@ -52,6 +59,8 @@ int control_init(struct control *c, struct loop *loop, struct err *err)
 
 void control_fini(struct control *c)
 {
+    c->n_workers = 0; /* they are gone: what the mailbox still holds is answered no more */
+    control_sweep_fini(c);
     mailbox_fini(&c->mailbox);
     for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
         struct known *k = e->value;
@@ -96,6 +105,8 @@ static struct know_batch *batch_copy(const struct know_batch *b)
             know_batch_free(copy);
             return NULL;
         }
+        copy->news[i].forget = n->forget;
+        copy->news[i].since_ns = n->since_ns;
     }
     return copy;
 }
@@ -125,15 +136,24 @@ static void deliver_want(struct mail *m, void *receiver)
     struct control *c = receiver;
     struct want *want = CONTAINER_OF(m, struct want, mail);
     bool is_new;
-    struct known *k = known_get(c, want->kind, slice_of(want->key, want->len), &is_new);
-    if (k && is_new && !c->want) {
-        k->state = PROG_ABSENT; /* no operator: what the file does not hold does not exist */
-        k->answered = true;
+    struct known *k = c->n_workers ? known_get(c, want->kind, slice_of(want->key, want->len), &is_new)
+                                   : NULL;
+    if (k) {
+        is_new = is_new || k->dropped;
+        k->dropped = false;
+        k->used_sweep = c->sweep;
+        k->asked_ns = loop_now(c->loop);
+        if (is_new && !c->want) {
+            k->state = PROG_ABSENT; /* no operator: what the file does not hold does not exist */
+            k->answered = true;
+        }
+        known_place(c, k);
+        if (k->answered)
+            answer_want(want->from, k, k->state);
+        else if (is_new)
+            c->want(c->user, k);
+        control_tidy(c);
     }
-    if (k && k->answered)
-        answer_want(want->from, k, k->state);
-    else if (k && is_new)
-        c->want(c->user, k);
     mem_free(want);
 }
 
@@ -149,17 +169,23 @@ void control_want(struct control *c, struct worker *from, enum prog_kind kind, s
 
 /* --- learning --------------------------------------------------------------------------------------- */
 
-static void known_store(struct control *c, const struct know_news *n)
+/* False: it is of no interest any more, and the workers need not hear of it. */
+static bool known_store(struct control *c, const struct know_news *n)
 {
+    struct slice key = slice_of(n->key, n->key_len);
+    struct known *k = known_find(c, n->kind, key);
     bool is_new;
-    struct known *k = known_get(c, n->kind, slice_of(n->key, n->key_len), &is_new);
-    if (!k) {
+    if (k ? k->dropped : n->state != PROG_VALUE)
+        return false;
+    if (!k && !(k = known_get(c, n->kind, key, &is_new))) {
         LOG(ERROR, "Out of memory for a resource", "kind=%s", prog_kind_name(n->kind));
-        return;
+        return false;
     }
+    if (!k->answered)
+        k->asked_ns = loop_now(c->loop);
     k->answered = true;
     if (n->state == PROG_UNCHANGED || (n->state == PROG_WITHHELD && k->prog))
-        return;
+        return true;
     k->state = n->state;
     prog_unref(k->prog);
     k->prog = n->state == PROG_VALUE ? prog_ref(n->prog) : NULL;
@@ -169,27 +195,55 @@ static void known_store(struct control *c, const struct know_news *n)
         c->inbound = (struct prog_inbound *)k->prog;
     else if (n->kind == PROG_NAMES)
         c->names = (struct prog_names *)k->prog;
+    known_place(c, k);
+    return true;
 }
 
-void control_learn(struct control *c, struct know_batch *b)
+bool control_copies(const struct control *c, const struct know_batch *b,
+                    struct know_batch *ret[CONCURRENCY_MAX])
 {
-    for (size_t i = 0; i < b->n; i++)
-        known_store(c, &b->news[i]);
-    for (unsigned i = 0; i < c->n_workers; i++) {
-        struct know_batch *copy = i + 1 < c->n_workers ? batch_copy(b) : b;
-        if (!copy) {
+    bool whole = true;
+    for (unsigned i = 0; i + 1 < c->n_workers; i++)
+        whole = (ret[i] = batch_copy(b)) && whole;
+    return whole;
+}
+
+void control_tell(struct control *c, struct know_batch *b, struct know_batch *copies[CONCURRENCY_MAX])
+{
+    for (unsigned i = 0; i + 1 < c->n_workers; i++) {
+        if (copies[i])
+            send_batch(c->workers[i], copies[i]);
+        else
             LOG(ERROR, "Out of memory: a worker keeps its old program", "worker=%u", i);
-            continue;
-        }
-        send_batch(c->workers[i], copy);
     }
-    if (c->n_workers == 0)
+    if (c->n_workers)
+        send_batch(c->workers[c->n_workers - 1], b);
+    else
         know_batch_free(b);
-    c->learned_ns = loop_now(c->loop);
     bool first = !c->ready && c->settings && c->inbound;
     c->ready = c->ready || first;
     if (c->learned)
         c->learned(c->user, first);
+}
+
+void control_learn(struct control *c, struct know_batch *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        struct know_news *news = &b->news[i];
+        if (known_store(c, news)) {
+            b->news[n++] = *news;
+            continue;
+        }
+        mem_free(news->key);
+        prog_unref(news->prog);
+    }
+    b->n = n;
+    c->learned_ns = loop_now(c->loop);
+    struct know_batch *copies[CONCURRENCY_MAX];
+    control_copies(c, b, copies);
+    control_tell(c, b, copies);
+    control_tidy(c);
 }
 
 int control_learn_bundle(struct control *c, struct slice bytes, struct err *err)

@@ -10,14 +10,31 @@
 
 struct worker;
 
-/* One resource as the control thread holds it. */
+enum {
+    CONTROL_NEGATIVE_MAX = 1024,  /* what is wanted and not there; the oldest goes first */
+    CONTROL_DROPPED_MAX = 1024,
+    CONTROL_UNUSED_S = 600,       /* services and workloads that nobody used for so long go */
+    CONTROL_SWEEP_S = 300,        /* how often is looked for them, while there are any */
+};
+/* One resource as the control thread holds it. What was dropped stays for a while as a mark: a push
+ * that was on its way when the operator was told must not bring it back. */
 struct known {
     enum prog_kind kind;
     enum prog_state state;
     bool answered;     /* false: wanted, no answer yet */
+    bool dropped;      /* a mark; nothing is held */
+    bool going;        /* will be dropped in this turn */
+    uint32_t used_sweep; /* the last sweep in which a worker used it */
+    int64_t asked_ns;  /* when it was wanted, came, or was dropped */
     struct prog *prog; /* own reference; with PROG_VALUE */
+    struct known_list *list;    /* the negative or the dropped ones, oldest first; NULL: none */
+    struct known *next, **prev;
     uint32_t key_len;
     char key[];
+};
+struct known_list {
+    struct known *head, **tail;
+    size_t n;
 };
 
 struct control {
@@ -31,8 +48,17 @@ struct control {
     struct prog_names *names;
     bool ready;                 /* settings and inbound are known: workers may accept */
     int64_t learned_ns;         /* last time that something was learned; age is a metric */
+    struct known_list negative; /* wanted and not there, or not answered */
+    struct known_list dropped;
+    struct loop_timer sweep_timer;
+    uint32_t sweep, sweep_left; /* number; workers that have not answered */
+    int64_t sweep_since_ns;
+    bool sweep_failed;
+    uint64_t n_unused, n_evicted; /* subscriptions that ended, for the metrics */
     /* Somebody wants a resource for the first time. NULL (no operator): it is absent. */
     void (*want)(void *user, const struct known *k);
+    /* The same resource is wanted no more. NULL with `want` NULL. */
+    void (*drop)(void *user, const struct known *k);
     /* After each batch, when it is stored and sent on. `first`: ready just now. */
     void (*learned)(void *user, bool first);
     void *user;
@@ -52,5 +78,7 @@ void control_learn(struct control *c, struct know_batch *b);
 int control_learn_bundle(struct control *c, struct slice bytes, struct err *err);
 /* Everything held, as a bundle (what the supervisor keeps for a restart). */
 int control_save_bundle(const struct control *c, struct buf *ret, struct err *err);
-/* NULL when not held. */
+/* Resources that are held or wanted. */
+size_t control_held(const struct control *c);
+/* NULL when neither held nor wanted. */
 const struct known *control_find(const struct control *c, enum prog_kind kind, struct slice key);

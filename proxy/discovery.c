@@ -22,8 +22,8 @@ struct discovery {
     int64_t connected_ns;
     char problem[224];
     struct arena arena;            /* of the wants gathered in this turn */
-    struct wire_want *wants;
-    uint32_t n_wants, cap_wants;
+    struct wire_want *wants, *drops;
+    uint32_t n_wants, cap_wants, n_drops, cap_drops;
     struct loop_task flush;
 };
 
@@ -116,31 +116,40 @@ static void send_message(struct discovery *d, const struct wire_client *m)
 static void flush_wants(struct loop_task *t)
 {
     struct discovery *d = CONTAINER_OF(t, struct discovery, flush);
-    if (d->stream && d->n_wants)
-        send_message(d, &(struct wire_client){.want = d->wants, .n_want = d->n_wants});
+    if (d->stream && (d->n_wants || d->n_drops))
+        send_message(d, &(struct wire_client){.want = d->wants,
+                                              .n_want = d->n_wants,
+                                              .drop = d->drops,
+                                              .n_drop = d->n_drops});
     arena_fini(&d->arena);
-    d->wants = NULL;
-    d->n_wants = d->cap_wants = 0;
+    d->wants = d->drops = NULL;
+    d->n_wants = d->cap_wants = d->n_drops = d->cap_drops = 0;
 }
 
 /* Gather the wants of a turn into one message. Keys and versions are copied. */
-static void add_want(struct discovery *d, const struct known *k)
+static void gather(struct arena *a, struct wire_want **list, uint32_t *n, uint32_t *cap,
+                   const struct known *k)
 {
-    if (d->n_wants == d->cap_wants) {
-        uint32_t cap = d->cap_wants ? d->cap_wants * 2 : 16;
-        struct wire_want *p = ARENA_ARRAY(&d->arena, struct wire_want, cap);
+    if (*n == *cap) {
+        uint32_t more = *cap ? *cap * 2 : 16;
+        struct wire_want *p = ARENA_ARRAY(a, struct wire_want, more);
         if (!p)
             return;
-        if (d->n_wants)
-            memcpy(p, d->wants, d->n_wants * sizeof *p);
-        d->wants = p;
-        d->cap_wants = cap;
+        if (*n)
+            memcpy(p, *list, *n * sizeof *p);
+        *list = p;
+        *cap = more;
     }
-    d->wants[d->n_wants++] = (struct wire_want){
+    (*list)[(*n)++] = (struct wire_want){
         .kind = k->kind,
-        .key = arena_slice(&d->arena, slice_of(k->key, k->key_len)),
-        .version = k->prog ? arena_slice(&d->arena, k->prog->version) : SLICE_NULL,
+        .key = arena_slice(a, slice_of(k->key, k->key_len)),
+        .version = k->prog ? arena_slice(a, k->prog->version) : SLICE_NULL,
     };
+}
+
+static void add_want(struct discovery *d, const struct known *k)
+{
+    gather(&d->arena, &d->wants, &d->n_wants, &d->cap_wants, k);
 }
 
 void discovery_want(void *user, const struct known *k)
@@ -148,9 +157,19 @@ void discovery_want(void *user, const struct known *k)
     struct discovery *d = user;
     if (!d->stream)
         return; /* the next connection asks for all that is wanted */
-    if (d->n_wants == 0)
-        loop_task_add(loop_of(d), &d->flush, flush_wants);
+    loop_task_add(loop_of(d), &d->flush, flush_wants);
     add_want(d, k);
+}
+
+void discovery_drop(void *user, const struct known *k)
+{
+    struct discovery *d = user;
+    if (!d->stream)
+        return; /* the next connection does not ask for it */
+    if (d->n_wants)
+        flush_wants(&d->flush); /* within a message drops come first: this want was before */
+    loop_task_add(loop_of(d), &d->flush, flush_wants);
+    gather(&d->arena, &d->drops, &d->n_drops, &d->cap_drops, k);
 }
 
 /* First words: who we are, the three resources that every proxy needs, and what was wanted before
@@ -174,11 +193,12 @@ static void greet(struct discovery *d)
     }
     for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
         const struct known *k = e->value;
-        if (k->kind != PROG_SETTINGS && k->kind != PROG_INBOUND && k->kind != PROG_NAMES)
+        if (k->kind != PROG_SETTINGS && k->kind != PROG_INBOUND && k->kind != PROG_NAMES &&
+            !k->dropped)
             add_want(d, k);
     }
     send_message(d, &(struct wire_client){.hello = &hello, .want = d->wants, .n_want = d->n_wants});
-    d->n_wants = 0;
+    d->n_wants = d->n_drops = 0;
     loop_task_clear(loop_of(d), &d->flush);
     flush_wants(&d->flush);
 }

@@ -44,5 +44,7 @@ const char *discovery_state_name(enum discovery_state s);
 const char *discovery_problem(const struct discovery *d);
 /* control's `want` hook: ask for one resource (user is the discovery). */
 void discovery_want(void *user, const struct known *k);
+/* control's `drop` hook: the resource is wanted no more. */
+void discovery_drop(void *user, const struct known *k);
 /* The identity changed: connect anew soon with the new one (the old stream goes on meanwhile). */
 void discovery_reidentify(struct discovery *d);

@@ -10,6 +10,7 @@ void know_batch_free(struct know_batch *b)
     for (size_t i = 0; i < b->n; i++) {
         mem_free(b->news[i].key);
         prog_unref(b->news[i].prog);
+        prog_unref(b->news[i].old);
     }
     mem_free(b->news);
     mem_free(b);
@@ -18,7 +19,9 @@ void know_batch_free(struct know_batch *b)
 int know_batch_add(struct know_batch *b, enum prog_kind kind, enum prog_state state,
                    struct slice key, struct prog *prog)
 {
-    struct know_news *news = mem_realloc(b->news, (b->n + 1) * sizeof *news);
+    struct know_news *news = b->news;
+    if ((b->n & (b->n - 1)) == 0) /* full: the room is a power of two */
+        news = mem_realloc(b->news, (b->n ? b->n * 2 : 1) * sizeof *news);
     if (news)
         b->news = news;
     char *copy = news ? mem_strndup(key.p ? key.p : "", key.len) : NULL;
@@ -28,6 +31,16 @@ int know_batch_add(struct know_batch *b, enum prog_kind kind, enum prog_state st
     }
     b->news[b->n++] = (struct know_news){
         .kind = kind, .state = state, .key = copy, .key_len = key.len, .prog = prog};
+    return 0;
+}
+
+int know_batch_forget(struct know_batch *b, enum prog_kind kind, struct slice key,
+                      enum know_forget how, int64_t since_ns)
+{
+    if (know_batch_add(b, kind, PROG_ABSENT, key, NULL) < 0)
+        return -1;
+    b->news[b->n - 1].forget = how;
+    b->news[b->n - 1].since_ns = since_ns;
     return 0;
 }
 
@@ -72,7 +85,7 @@ static struct map *map_of(struct know *k, enum prog_kind kind)
 }
 
 /* The entry of a key, made when absent; NULL without memory. */
-static struct know_entry *entry_of(struct map *m, struct slice key)
+static struct know_entry *entry_of(const struct know *k, struct map *m, struct slice key)
 {
     struct know_entry *e = map_get(m, key);
     if (e)
@@ -82,10 +95,32 @@ static struct know_entry *entry_of(struct map *m, struct slice key)
         mem_free(e);
         return NULL;
     }
+    e->used_ns = loop_now(k->loop);
     return e;
 }
 
-static void news_apply(struct know *k, const struct know_news *n)
+static bool in_use(const struct know *k, enum prog_kind kind, const struct know_entry *e,
+                   int64_t since_ns)
+{
+    return e->used_ns > since_ns || e->waiters ||
+           (kind == PROG_SERVICE && e->prog && k->busy &&
+            k->busy(k->user, (const struct prog_service *)e->prog));
+}
+
+/* The entry itself goes in `wake`, when those who wait were told. */
+static void forget(struct know *k, struct know_news *n, struct know_entry *e)
+{
+    if (n->forget == KNOW_FORGET_UNUSED && in_use(k, n->kind, e, n->since_ns)) {
+        k->ask(k->user, n->kind, slice_of(n->key, n->key_len)); /* meanwhile the old one is good */
+        n->forget = KNOW_KEEP;
+        return;
+    }
+    n->old = e->prog;
+    e->prog = NULL;
+    e->state = KNOW_UNASKED;
+}
+
+static void news_apply(struct know *k, struct know_news *n)
 {
     if (n->kind == PROG_SETTINGS || n->kind == PROG_INBOUND) {
         if (n->state != PROG_VALUE)
@@ -100,17 +135,24 @@ static void news_apply(struct know *k, const struct know_news *n)
         return;
     }
     struct map *m = map_of(k, n->kind);
-    struct know_entry *e = m ? entry_of(m, slice_of(n->key, n->key_len)) : NULL;
+    struct slice key = slice_of(n->key, n->key_len);
+    struct know_entry *e = m ? map_get(m, key) : NULL;
+    if (m && !e && n->state == PROG_VALUE)
+        e = entry_of(k, m, key);
     if (!e)
-        return; /* without memory the wait times out and says so */
+        return; /* nobody asked here; without memory the wait times out and says so */
+    if (n->forget) {
+        forget(k, n, e);
+        return;
+    }
     switch (n->state) {
     case PROG_VALUE:
-        prog_unref(e->prog);
+        n->old = e->prog;
         e->prog = prog_ref(n->prog);
         e->state = KNOW_VALUE;
         break;
     case PROG_ABSENT:
-        prog_unref(e->prog);
+        n->old = e->prog;
         e->prog = NULL;
         e->state = KNOW_ABSENT;
         break;
@@ -126,17 +168,23 @@ static void news_apply(struct know *k, const struct know_news *n)
 static void wake(struct know *k, const struct know_news *n)
 {
     struct map *m = map_of(k, n->kind);
-    struct know_entry *e = m ? map_get(m, slice_of(n->key, n->key_len)) : NULL;
+    struct slice key = slice_of(n->key, n->key_len);
+    struct know_entry *e = m ? map_get(m, key) : NULL;
     if (!e || e->state == KNOW_WAITING)
         return;
-    while (e->waiters) {
+    /* A forgotten entry may be asked for again by one of those who are told. */
+    while (e->waiters && e->state != KNOW_WAITING) {
         struct know_waiter *w = e->waiters;
         know_wait_cancel(w);
-        w->cb(w, e->state);
+        w->cb(w, n->forget ? KNOW_WAITING : e->state);
+    }
+    if (n->forget && e->state == KNOW_UNASKED) {
+        map_remove(m, key);
+        mem_free(e);
     }
 }
 
-void know_apply(struct know *k, const struct know_batch *b)
+void know_apply(struct know *k, struct know_batch *b)
 {
     for (size_t i = 0; i < b->n; i++)
         news_apply(k, &b->news[i]);
@@ -150,7 +198,7 @@ void know_apply(struct know *k, const struct know_batch *b)
 static enum know_state look_up(struct know *k, enum prog_kind kind, struct slice key,
                                struct prog **ret)
 {
-    struct know_entry *e = entry_of(map_of(k, kind), key);
+    struct know_entry *e = entry_of(k, map_of(k, kind), key);
     if (!e)
         return KNOW_WAITING;
     e->used_ns = loop_now(k->loop);
@@ -185,6 +233,29 @@ struct prog_endpoints *know_endpoints(const struct know *k, struct slice key)
 {
     struct know_entry *e = map_get(&k->endpoints, key);
     return e && e->state == KNOW_VALUE ? (struct prog_endpoints *)e->prog : NULL;
+}
+
+struct prog_service *know_held_service(const struct know *k, struct slice key)
+{
+    struct know_entry *e = map_get(&k->services, key);
+    return e && e->state == KNOW_VALUE ? (struct prog_service *)e->prog : NULL;
+}
+
+static int used_of(const struct know *k, enum prog_kind kind, const struct map *m, int64_t since_ns,
+                   struct know_batch *ret)
+{
+    for (struct map_entry *e = NULL; (e = map_next(m, e));)
+        if (in_use(k, kind, e->value, since_ns) &&
+            know_batch_add(ret, kind, PROG_UNCHANGED, slice_of(e->key, e->key_len), NULL) < 0)
+            return -1;
+    return 0;
+}
+
+int know_used(const struct know *k, int64_t since_ns, struct know_batch *ret)
+{
+    if (used_of(k, PROG_SERVICE, &k->services, since_ns, ret) < 0)
+        return -1;
+    return used_of(k, PROG_WORKLOAD, &k->workloads, since_ns, ret);
 }
 
 static void wait_timed_out(struct loop_timer *t)

@@ -30,16 +30,25 @@ struct know_entry {
     enum know_state state;
     struct prog *prog; /* own reference; with VALUE */
     struct know_waiter *waiters;
-    int64_t used_ns;   /* last look-up */
+    int64_t used_ns;   /* last look-up, or when it came */
+};
+
+enum know_forget {
+    KNOW_KEEP,
+    KNOW_FORGET_UNUSED, /* unless it was used after `since_ns`: then it is asked for anew */
+    KNOW_FORGET_NOW,    /* who waits for it is told that the wait timed out */
 };
 
 /* One resource on its way from the control thread to a worker. */
 struct know_news {
     enum prog_kind kind;
     enum prog_state state;
-    char *key;         /* owned, NUL-terminated */
+    enum know_forget forget; /* not KNOW_KEEP: nobody is subscribed to it any more */
+    int64_t since_ns;        /* monotonic */
+    char *key;               /* owned, NUL-terminated */
     size_t key_len;
-    struct prog *prog; /* one reference, given */
+    struct prog *prog;       /* one reference, given */
+    struct prog *old;        /* what it replaced, set by know_apply; one reference */
 };
 /* A batch takes effect at once. Freed by know_apply's caller with know_batch_free. */
 struct know_batch {
@@ -51,6 +60,9 @@ void know_batch_free(struct know_batch *b);
 /* Add to a batch; the key is copied, the reference is taken (also on failure). */
 int know_batch_add(struct know_batch *b, enum prog_kind kind, enum prog_state state,
                    struct slice key, struct prog *prog);
+/* Add the order to forget a resource. */
+int know_batch_forget(struct know_batch *b, enum prog_kind kind, struct slice key,
+                      enum know_forget how, int64_t since_ns);
 
 struct know {
     struct loop *loop;
@@ -62,20 +74,26 @@ struct know {
     void (*ask)(void *user, enum prog_kind kind, struct slice key);
     /* After a batch: services or endpoints that changed (called per item, after all are in place). */
     void (*changed)(void *user, const struct know_news *news);
+    /* Is traffic under way on the strength of this service? May be NULL. */
+    bool (*busy)(void *user, const struct prog_service *service);
     void *user;
 };
 
 void know_init(struct know *k, struct loop *loop);
 void know_fini(struct know *k);
 /* Apply a batch: swap references, call `changed` for each, then wake the waiters. */
-void know_apply(struct know *k, const struct know_batch *b);
+void know_apply(struct know *k, struct know_batch *b);
+/* Services and workloads that are in use: looked up after `since_ns` (monotonic), waited for, or busy.
+ * -1 without memory. */
+int know_used(const struct know *k, int64_t since_ns, struct know_batch *ret);
 
 /* Look up, asking for it at the first call. With KNOW_VALUE *ret borrows until the loop's turn ends
  * (take a reference to keep it). */
 enum know_state know_service(struct know *k, struct slice key, struct prog_service **ret);
 enum know_state know_workload(struct know *k, struct slice address, struct prog_workload **ret);
-/* What is held now, without asking; NULL when nothing. */
+/* What is held now, without asking, which is no use of it; NULL when nothing. */
 struct prog_endpoints *know_endpoints(const struct know *k, struct slice key);
+struct prog_service *know_held_service(const struct know *k, struct slice key);
 /* Wait for the answer about a service (or workload) that is KNOW_WAITING. */
 void know_wait_service(struct know *k, struct slice key, struct know_waiter *w,
                        void (*cb)(struct know_waiter *, enum know_state));

@@ -388,7 +388,7 @@ static int start_with_operator(struct data *d, const struct handover_fd *fds, in
     int fd = fd_of(fds, n, "keep.program");
     if (fd >= 0 && handover_read(fd, &program, &program_len, err) == 0 &&
         control_learn_bundle(&d->control, slice_of(program, program_len), err) == 0)
-        LOG(INFO, "Program taken over", "resources=%zu", d->control.known.len);
+        LOG(INFO, "Program taken over", "resources=%zu", control_held(&d->control));
     mem_free(program);
     fd = fd_of(fds, n, "keep.identity");
     if (fd >= 0)
@@ -404,6 +404,12 @@ static void on_want(void *user, const struct known *k)
 {
     struct data *d = user;
     discovery_want(d->discovery, k);
+}
+
+static void on_drop(void *user, const struct known *k)
+{
+    struct data *d = user;
+    discovery_drop(d->discovery, k);
 }
 
 static int start_dns(struct data *d, const struct handover_fd *fds, int n, struct err *err)
@@ -432,8 +438,10 @@ static int data_start(struct data *d, const struct handover_fd *fds, int n, stru
         loop_seed(d->loop, d->options.seed + 1000);
     d->control.learned = on_learned;
     d->control.user = d;
-    if (!d->options.config)
+    if (!d->options.config) {
         d->control.want = on_want;
+        d->control.drop = on_drop;
+    }
     struct admin_fds pages = {-1, -1, -1, -1};
     int *slots[] = {&pages.admin, &pages.status, &pages.health, &pages.metrics};
     static const char *const names[] = {"admin", "status", "health", "metrics"};

@@ -32,11 +32,15 @@ static void on_ask(void *user, enum prog_kind kind, struct slice key)
 static void on_changed(void *user, const struct know_news *n)
 {
     struct worker *w = user;
-    struct slice key = slice_of(n->key, n->key_len);
     if (n->kind == PROG_SERVICE)
-        up_service_changed(w, key);
+        up_service_changed(w, n);
     else if (n->kind == PROG_ENDPOINTS)
-        up_endpoints_changed(w, key);
+        up_endpoints_changed(w, slice_of(n->key, n->key_len));
+}
+
+static bool on_busy(void *user, const struct prog_service *service)
+{
+    return up_service_busy(user, service);
 }
 
 int worker_new(unsigned id, const struct clock *clock, const struct limits *limits,
@@ -73,6 +77,7 @@ int worker_new(unsigned id, const struct clock *clock, const struct limits *limi
     know_init(&w->know, w->loop);
     w->know.ask = on_ask;
     w->know.changed = on_changed;
+    w->know.busy = on_busy;
     w->know.user = w;
     *ret = w;
     return 0;

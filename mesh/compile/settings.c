@@ -129,6 +129,7 @@ struct prog *compile_settings(struct cc *c)
     s->path_merge_slashes = m->path_normalization == MESH_PATH_MERGE_SLASHES;
     s->discovery_wait_ms = cc_ms(m->discovery_wait_ns);
     s->drain_ms = cc_ms(m->proxy.drain_ns);
+    s->eager = m->discovery == MESH_EAGER;
     s->trace_sampling_permyriad = cc_permyriad(m->trace_sampling);
     s->access_log.disabled = m->access_log.disabled;
     s->access_log.json = m->access_log.encoding == MESH_LOG_JSON;

@@ -308,6 +308,7 @@ static int settings(struct rd *r, const void *from, void *to)
     ret->path_merge_slashes = m->path_merge_slashes;
     ret->discovery_wait_ms = m->discovery_wait_ms;
     ret->drain_ms = m->drain_ms;
+    ret->eager = m->eager;
     if (m->trace_sampling_permyriad > 10000)
         return bad(r, AT(at, "trace_sampling_permyriad"), "%u of 10000",
                    m->trace_sampling_permyriad);

@@ -128,6 +128,7 @@ static void settings(struct dump *d, const struct prog_settings *s)
     line(d, "outbound: %s", s->registry_only ? "REGISTRY_ONLY" : "ALLOW_ANY");
     ms(d, "discovery wait", s->discovery_wait_ms);
     ms(d, "drain", s->drain_ms);
+    flag(d, "eager", s->eager);
     flag(d, "merge slashes", s->path_merge_slashes);
     number(d, "trace sampling of 10000", s->trace_sampling_permyriad);
     cidrs(d, "pod addresses", s->pod_cidrs, s->n_pod_cidrs);

@@ -198,6 +198,7 @@ static void *settings(struct arena *a, const struct prog_settings *s)
     m->path_merge_slashes = s->path_merge_slashes;
     m->discovery_wait_ms = s->discovery_wait_ms;
     m->drain_ms = s->drain_ms;
+    m->eager = s->eager;
     m->trace_sampling_permyriad = s->trace_sampling_permyriad;
     if (s->filter.fingerprints.len) {
         TRY(m->filter = pb_new(a, PB_DESC(filter)));

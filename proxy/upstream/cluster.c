@@ -267,14 +267,35 @@ static void direct_release(struct up_cluster *c)
     cluster_unlist(c->worker, direct_key(c->cfg.name, &c->hosts[0]->addr, key), c);
 }
 
-void up_service_changed(struct worker *w, struct slice service_key)
+void up_service_changed(struct worker *w, const struct know_news *n)
 {
-    struct prog_service *svc = NULL;
-    if (know_service(&w->know, service_key, &svc) != KNOW_VALUE)
-        return;
-    for (uint32_t i = 0; i < svc->n_clusters; i++)
+    struct prog_service *svc = know_held_service(&w->know, slice_of(n->key, n->key_len));
+    const struct prog_service *old = (const struct prog_service *)n->old;
+    for (uint32_t i = 0; svc && i < svc->n_clusters; i++)
         if (map_get(&w->clusters, svc->clusters[i].name))
             up_cluster_unref(up_cluster_get(w, svc, i));
+    /* What nobody took over. Another service that names the same cluster, and was not used since,
+     * makes it anew. */
+    for (uint32_t i = 0; old && i < old->n_clusters; i++) {
+        struct up_cluster *c = map_get(&w->clusters, old->clusters[i].name);
+        if (c && c->service == old)
+            cluster_unlist(w, old->clusters[i].name, c);
+    }
+}
+
+bool up_service_busy(const struct worker *w, const struct prog_service *service)
+{
+    for (uint32_t i = 0; i < service->n_clusters; i++) {
+        const struct up_cluster *c = map_get(&w->clusters, service->clusters[i].name);
+        if (!c || !c->service)
+            continue;
+        if (c->requests || c->n_pending)
+            return true;
+        for (uint32_t k = 0; k < c->n_hosts; k++)
+            if (c->hosts[k]->active)
+                return true;
+    }
+    return false;
 }
 
 void up_endpoints_changed(struct worker *w, struct slice endpoints_key)

@@ -14,6 +14,7 @@
 #include "mesh/match/lb.h"
 #include "mesh/match/program.h"
 
+struct know_news;
 struct worker;
 struct up_conn;
 struct up_attempt;
@@ -63,9 +64,11 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
 struct up_cluster *up_cluster_direct(struct worker *w, const char *name, const struct sock_addr *addr);
 struct up_cluster *up_cluster_ref(struct up_cluster *c);
 void up_cluster_unref(struct up_cluster *c);
-/* Follow a change of knowledge. */
-void up_service_changed(struct worker *w, struct slice service_key);
+/* Follow a change of knowledge. Clusters of a service that is gone go with their last connection. */
+void up_service_changed(struct worker *w, const struct know_news *n);
 void up_endpoints_changed(struct worker *w, struct slice endpoints_key);
+/* Are requests or connections under way to a cluster of this service? */
+bool up_service_busy(const struct worker *w, const struct prog_service *service);
 void up_fini(struct worker *w);
 /* Clusters and hosts of this worker as text, for the admin page. */
 void up_describe(struct worker *w, struct buf *out);
