@@ -247,7 +247,7 @@ static void send_request_body(struct stream *s)
     pause_down(s, rc == ERR_LIMIT);
     if (s->req_ended && !s->end_sent) {
         s->end_sent = true;
-        up_send_end(&s->attempt, NULL);
+        up_send_end(&s->attempt, s->trailers.n_fields ? &s->trailers : NULL);
     }
 }
 
@@ -393,6 +393,8 @@ static void attempt_end(struct up_attempt *a, struct http_head *trailers)
     struct stream *s = CONTAINER_OF(a, struct stream, attempt);
     if (trailers && !s->grpc_status.len)
         s->grpc_status = arena_slice(&s->arena, http_head_get(trailers, SL("grpc-status")));
+    if (trailers)
+        headers_trailers(trailers);
     stream_finish(s, trailers);
 }
 
@@ -817,8 +819,11 @@ void stream_body(struct stream *s, struct slice bytes)
 
 void stream_end(struct stream *s, struct http_head *trailers)
 {
-    (void)trailers; /* of requests: not forwarded to HTTP/1 upstreams, which seldom read them */
     s->req_ended = true;
+    if (trailers) {
+        headers_trailers(trailers);
+        s->trailers = *trailers; /* kept for a second attempt, too */
+    }
     if (s->ready && s->state != STREAM_OVER) {
         send_request_body(s);
         up_flush(&s->attempt);

@@ -67,6 +67,7 @@ struct stream {
 
     struct buf body;           /* of the request: kept for a retry, or until it can be sent */
     size_t body_sent;          /* how much of `body` this attempt was given */
+    struct http_head trailers; /* of the request; without fields: none */
     bool replayable;           /* all of the request so far is in `body` */
     bool req_ended, end_sent, ready, paused_down;
     bool answered;             /* an answer's head went to the client */
@@ -93,6 +94,8 @@ struct stream *stream_new(struct worker *w, struct down *d, const struct stream_
  * belongs to (borrowed, may be NULL). */
 void stream_head(struct stream *s, struct prog_service *service, bool unanswered);
 void stream_body(struct stream *s, struct slice bytes);
+/* The request is whole. `trailers` may be NULL; its texts live in the stream's arena, *trailers itself
+ * is copied. */
 void stream_end(struct stream *s, struct http_head *trailers);
 /* The client left before its head was whole: nothing to record. */
 void stream_drop(struct stream *s);

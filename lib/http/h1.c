@@ -2,6 +2,7 @@
 #include "lib/http/h1_int.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
 
 enum state {
     ST_START,    /* nothing of a message seen */
@@ -61,6 +62,8 @@ void h1_response_init(struct h1_parser *p, const struct h1_limits *limits)
 void h1_fini(struct h1_parser *p)
 {
     buf_fini(&p->kept);
+    mem_free(p->hop);
+    p->hop = NULL;
 }
 
 void h1_expect_response(struct h1_parser *p, bool head_request, bool connect_request)
@@ -79,11 +82,18 @@ bool h1_whole(const struct h1_parser *p)
     return p->state == ST_END;
 }
 
+static void hop_forget(struct h1_parser *p)
+{
+    mem_free(p->hop);
+    p->hop = NULL;
+}
+
 static enum h1_event refuse(struct h1_parser *p, enum h1_refusal why)
 {
     p->refusal = why;
     p->state = ST_REFUSED;
     buf_fini(&p->kept);
+    hop_forget(p);
     return H1_EV_REFUSED;
 }
 
@@ -293,6 +303,7 @@ static enum h1_event step_trailers(struct h1_parser *p, struct slice in, size_t 
     enum h1_refusal r = copy.p ? h1_read_trailers(p, h, copy) : H1_MEMORY;
     if (r != H1_NONE)
         return refuse(p, r);
+    hop_forget(p);
     p->state = ST_START;
     return H1_EV_END;
 }

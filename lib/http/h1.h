@@ -62,7 +62,8 @@ enum h1_event {
     H1_EV_MORE,    /* all input was used; give more */
     H1_EV_HEAD,    /* the head is complete in *head */
     H1_EV_BODY,    /* *body is content, borrowed from the input */
-    H1_EV_END,     /* the message is complete; trailers, if any, are in *head (init it before) */
+    H1_EV_END,     /* the message is complete; trailers that may be passed on are in *head (init it
+                      before) */
     H1_EV_REFUSED, /* see `refusal`; the connection is of no use any more */
 };
 
@@ -77,6 +78,7 @@ struct h1_parser {
     uint64_t left;       /* of the body or chunk */
     uint32_t scanned;    /* bytes of `kept` known to hold no end */
     struct buf kept;     /* a head, chunk line or trailer section that is not whole yet */
+    char *hop;           /* what Connection names, "a,b": not to be passed on as a trailer, either */
 };
 void h1_request_init(struct h1_parser *p, const struct h1_limits *limits);
 void h1_response_init(struct h1_parser *p, const struct h1_limits *limits);
@@ -110,5 +112,6 @@ void h1_write_chunk(struct buf *out, struct slice bytes);
  * CRLF goes behind the bytes. */
 enum { H1_CHUNK_PREFIX_MAX = 18 };
 size_t h1_chunk_prefix(size_t n, char ret[H1_CHUNK_PREFIX_MAX]);
-/* The last chunk and the trailer section (NULL: none). */
+/* The last chunk and the trailer section (NULL: none). What must not stand there is left out (RFC 9110
+ * 6.5.1), as the parser has it. */
 enum err_code h1_write_last_chunk(struct buf *out, const struct http_head *trailers);

@@ -3,6 +3,7 @@
 #include "lib/http/h1_int.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
 
 enum { TARGET_MAX = 32 * 1024 };
 
@@ -168,7 +169,7 @@ struct framing {
     unsigned n_length, n_coding, n_host;
     struct slice length, coding, host, upgrade, connection[8];
     unsigned n_connection;
-    bool close, keep_alive, upgrade_listed, too_many;
+    bool close, keep_alive, upgrade_listed, te_trailers, too_many;
 };
 
 /* What is wrong with a line that does not start with a name and a colon. */
@@ -220,11 +221,23 @@ static void parse_connection(struct framing *f, struct slice value)
             f->keep_alive = true;
         else if (slice_ieq(item, SL("upgrade")))
             f->upgrade_listed = true;
+        else if (slice_ieq(item, SL("te")))
+            continue; /* never in the list */
         else if (item.len && f->n_connection < N_OF(f->connection))
             f->connection[f->n_connection++] = item;
         else if (item.len)
             f->too_many = true; /* one that is not remembered would be passed on */
     }
+}
+
+/* Of TE only the word that says that trailers are not discarded means something to a codec whose one
+ * coding is chunked (RFC 9110 10.1.4). */
+static void parse_te(struct framing *f, struct slice value)
+{
+    struct slice item;
+    while (slice_next(&value, ',', &item))
+        if (slice_ieq(slice_trim(item), SL("trailers")))
+            f->te_trailers = true;
 }
 
 /* Fields that speak of this connection or of the framing stay out of the head's list. */
@@ -233,7 +246,10 @@ static bool take_framing(struct framing *f, const struct http_field *fld)
     struct slice n = fld->name;
     switch (n.len) {
     case 2:
-        return slice_is(n, "te");
+        if (!slice_is(n, "te"))
+            return false;
+        parse_te(f, fld->value);
+        return true;
     case 4:
         if (!slice_is(n, "host"))
             return false;
@@ -376,6 +392,7 @@ static enum h1_refusal settle_request(struct http_head *h, const struct framing 
         h->authority = f->host;
     }
     parse_hop_by_hop(h, f);
+    h->te_trailers = f->te_trailers && h->version == HTTP_1_1;
     h->expect_continue = slice_ieq(http_head_get(h, SL("expect")), SL("100-continue"));
     return H1_NONE;
 }
@@ -412,6 +429,24 @@ static enum h1_refusal settle_response(struct h1_parser *p, struct http_head *h,
     return H1_NONE;
 }
 
+/* What Connection names is of this hop alone, as a trailer also (RFC 9110 7.6.1). The head may be gone
+ * when the trailers come, hence a copy. */
+static enum h1_refusal remember_hop(struct h1_parser *p, const struct framing *f)
+{
+    size_t len = 0;
+    for (unsigned i = 0; i < f->n_connection; i++)
+        len += f->connection[i].len + 1;
+    char *to = p->hop = mem_alloc(len);
+    if (!to)
+        return H1_MEMORY;
+    for (unsigned i = 0; i < f->n_connection; i++) {
+        memcpy(to, f->connection[i].p, f->connection[i].len);
+        to += f->connection[i].len;
+        *to++ = i + 1 < f->n_connection ? ',' : '\0';
+    }
+    return H1_NONE;
+}
+
 enum h1_refusal h1_read_head(struct h1_parser *p, struct http_head *h, struct slice block)
 {
     struct slice line = next_line(&block);
@@ -421,6 +456,8 @@ enum h1_refusal h1_read_head(struct h1_parser *p, struct http_head *h, struct sl
         r = parse_fields(p, h, block, &f);
     if (r == H1_NONE)
         r = p->request ? settle_request(h, &f) : settle_response(p, h, &f);
+    if (r == H1_NONE && f.n_connection && h->body == HTTP_BODY_STREAM)
+        r = remember_hop(p, &f);
     return r;
 }
 
@@ -428,28 +465,35 @@ enum h1_refusal h1_read_head(struct h1_parser *p, struct http_head *h, struct sl
 
 bool h1_trailer_ok(struct slice name)
 {
-    static const char *const names[] = {"content-length",
-                                        "transfer-encoding",
-                                        "host",
-                                        "connection",
-                                        "te",
-                                        "trailer",
-                                        "authorization",
-                                        "content-type",
-                                        "content-encoding",
-                                        "content-range",
-                                        "cache-control",
-                                        "expect",
-                                        "max-forwards",
-                                        "set-cookie",
-                                        "cookie",
-                                        "proxy-authorization",
-                                        "upgrade",
-                                        "keep-alive"};
+    /* clang-format off */
+    static const char *const names[] = {
+        /* framing, routing, this connection */
+        "content-length", "transfer-encoding", "host", "connection", "keep-alive", "te", "trailer",
+        "upgrade", "proxy-connection", "http2-settings",
+        /* what the request asks for and on which conditions */
+        "cache-control", "expect", "max-forwards", "pragma", "range", "if-match", "if-none-match",
+        "if-modified-since", "if-unmodified-since", "if-range",
+        /* credentials and state */
+        "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "cookie",
+        "set-cookie",
+        /* how to read the content, and what the answer means */
+        "content-encoding", "content-type", "content-range", "age", "date", "expires", "location",
+        "retry-after", "vary", "warning",
+    };
+    /* clang-format on */
     for (size_t i = 0; i < N_OF(names); i++)
         if (slice_is(name, names[i]))
             return false;
     return true;
+}
+
+static bool hop_names(const struct h1_parser *p, struct slice name)
+{
+    struct slice list = slice_str(p->hop ? p->hop : ""), item;
+    while (slice_next(&list, ',', &item))
+        if (slice_ieq(item, name))
+            return true;
+    return false;
 }
 
 enum h1_refusal h1_read_trailers(const struct h1_parser *p, struct http_head *h, struct slice block)
@@ -457,7 +501,7 @@ enum h1_refusal h1_read_trailers(const struct h1_parser *p, struct http_head *h,
     enum h1_refusal r = parse_fields(p, h, block, NULL);
     uint32_t to = 0;
     for (uint32_t i = 0; r == H1_NONE && i < h->n_fields; i++)
-        if (h1_trailer_ok(h->fields[i].name))
+        if (h1_trailer_ok(h->fields[i].name) && !hop_names(p, h->fields[i].name))
             h->fields[to++] = h->fields[i];
     h->n_fields = to;
     return r;

@@ -52,6 +52,28 @@ static bool measure_fields(const struct http_head *h, size_t *ret)
     return http_value_ok(h->upgrade);
 }
 
+/* Connection, and the fields that it names (RFC 9110 7.6.1; 7.8, 10.1.4). */
+static char *put_connection(char *to, const struct http_head *h, bool close)
+{
+    const char *between = "";
+
+    to = put(to, SL("connection: "));
+    if (h->upgrade.len) {
+        to = put(to, SL("upgrade"));
+        between = ", ";
+    }
+    if (h->te_trailers) {
+        to = put(put(to, slice_str(between)), SL("te"));
+        between = ", ";
+    }
+    if (close)
+        to = put(put(to, slice_str(between)), SL("close"));
+    to = put(to, SL("\r\n"));
+    if (h->upgrade.len)
+        to = put_field(to, SL("upgrade"), h->upgrade);
+    return h->te_trailers ? put_field(to, SL("te"), SL("trailers")) : to;
+}
+
 /* Fields, what this connection is told, and the framing. `tell_empty`: an answer without content
  * says so where its end would else be the connection's. */
 static char *put_fields(char *to, const struct http_head *h, bool close, bool framing,
@@ -59,12 +81,8 @@ static char *put_fields(char *to, const struct http_head *h, bool close, bool fr
 {
     for (uint32_t i = 0; i < h->n_fields; i++)
         to = put_field(to, h->fields[i].name, h->fields[i].value);
-    if (h->upgrade.len) {
-        to = put_field(to, SL("connection"), close ? SL("upgrade, close") : SL("upgrade"));
-        to = put_field(to, SL("upgrade"), h->upgrade);
-    } else if (close) {
-        to = put(to, SL("connection: close\r\n"));
-    }
+    if (h->upgrade.len || h->te_trailers || close)
+        to = put_connection(to, h, close);
     if (framing && h->body == HTTP_BODY_LENGTH) {
         to = put(to, SL("content-length: "));
         to = put_u64(to, h->content_length);

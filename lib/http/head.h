@@ -37,6 +37,7 @@ struct http_head {
     enum http_body body;
     uint64_t content_length;
     bool expect_continue;   /* Expect: 100-continue */
+    bool te_trailers;       /* requests: TE: trailers, whoever asked does not discard them */
     bool keep_alive;        /* HTTP/1: the connection may carry another message after this */
     struct http_field *fields;
     uint32_t n_fields, cap_fields;

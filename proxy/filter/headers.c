@@ -74,3 +74,17 @@ enum err_code headers_request_id(struct http_head *h, struct worker *w, struct s
     *ret = http_head_get(h, SL("x-request-id"));
     return rc;
 }
+
+void headers_trailers(struct http_head *h)
+{
+    uint32_t to = 0;
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        struct slice n = h->fields[i].name;
+        if (slice_starts(n, SL("x-forwarded-")) || slice_starts(n, SL("x-envoy-")) ||
+            slice_is(n, "forwarded") || slice_is(n, "via") || slice_is(n, "x-request-id") ||
+            slice_is(n, "x-real-ip"))
+            continue;
+        h->fields[to++] = h->fields[i];
+    }
+    h->n_fields = to;
+}

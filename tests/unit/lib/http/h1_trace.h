@@ -8,7 +8,7 @@
  *     ... !TRUNCATED                  the connection ended too early
  *     ... $                           the end of the connection ended the message
  *
- * "~" follows an interim head, "+close" one after which the connection ends, "+upgrade:x" one that
+ * "+te" tells that the request takes trailers, "~" follows an interim head, "+close" one after which the connection ends, "+upgrade:x" one that
  * asks for or grants x. Each piece of input is an allocation of its own, so that a sanitizer sees a
  * read beyond it. */
 #pragma once
@@ -56,6 +56,8 @@ static void h1_trace_head(struct buf *out, const struct h1_parser *p, const stru
     else
         buf_addf(out, "%u ", h->status);
     h1_trace_fields(out, h);
+    if (h->te_trailers)
+        buf_add_str(out, "+te ");
     if (h->upgrade.len)
         buf_addf(out, "+upgrade:%.*s ", SL_FMT(h->upgrade));
     if (!h->keep_alive)
