@@ -91,6 +91,7 @@ static void stream_record(struct stream *s)
         .user_agent = http_head_get(&s->req, SL("user-agent")),
         .forwarded_for = http_head_get(&s->req, SL("x-forwarded-for")),
         .request_id = s->request_id,
+        .head = &s->req,
         .protocol = version_text(s->req.version),
         .grpc_status = s->grpc_status,
         .status = s->status,

@@ -6,6 +6,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/http/head.h"
 #include "lib/obs/accesslog.h"
 #include "lib/obs/metrics.h"
 #include "proxy/down.h"
@@ -313,8 +314,12 @@ static void req_value(const struct record *r, struct slice name, struct buf *out
         {"x-request-id", offsetof(struct record, request_id)},
     };
     for (size_t i = 0; i < N_OF(known); i++)
-        if (slice_is(name, known[i].name))
+        if (slice_is(name, known[i].name)) {
             buf_add_slice(out, *(const struct slice *)((const char *)r + known[i].at));
+            return;
+        }
+    if (r->head)
+        buf_add_slice(out, http_head_get(r->head, name));
 }
 
 static void line_value(void *user, enum al_op op, struct slice arg, struct buf *out)

@@ -10,6 +10,7 @@
 #include "mesh/match/program.h"
 
 struct down;
+struct http_head;
 struct metrics;
 struct metrics_row;
 struct telemetry;
@@ -57,6 +58,7 @@ struct record {
     bool mtls;                     /* inbound: the caller's; outbound: towards the upstream */
     int64_t start_wall_ns, duration_ns, upstream_ns; /* upstream_ns: to its head; -1: none */
     struct slice method, path, authority, user_agent, forwarded_for, request_id, sni;
+    const struct http_head *head;  /* of the request, for the access log; NULL: TCP */
     const char *protocol;          /* "HTTP/1.1", "-" for TCP */
     struct slice grpc_status;
     unsigned status;               /* 0: none was sent */
