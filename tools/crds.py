@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One line for each field of each kind (mesh/api/fields/*.txt) becomes
   crds/<kind>.yaml          the CustomResourceDefinitions, all versions with one schema,
-  mesh/api/support.def      the support table that the programs walk,
+  mesh/api/support.def      the support table that the programs walk (kinds and their fields),
   docs/support.md           the same table for people,
   manifests/charts/tulle-base/files/    the CRDs again, where Helm can read them,
   tests/unit/mesh/api/every-field/      one object of each kind that sets every field.
@@ -14,6 +14,8 @@ below until a line says otherwise: flipping that word is all that a newly implem
 A partial enum names the values that are not served: unserved=A,B; only those are reported.
 TYPE is string bool int32 uint32 integer number duration quantity bytes any object, enum(A,B),
 @Type (types.txt, or earlier in the file), [TYPE] for a list or {TYPE} for a map from strings.
+A line `rule CEL : MESSAGE` below an object makes the API server refuse objects that break it.
+`spec open reported` takes any content. `instead : TEXT` tells what to do while a kind is reported.
 """
 import json
 import pathlib
@@ -23,23 +25,32 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FIELDS = ROOT / "mesh/api/fields"
 KINDS = ["virtualservice", "destinationrule", "serviceentry", "peerauthentication",
-         "authorizationpolicy", "mesh"]
+         "authorizationpolicy", "mesh", "gateway", "sidecar", "workloadentry", "workloadgroup",
+         "envoyfilter", "proxyconfig", "requestauthentication", "telemetry", "wasmplugin",
+         "trafficextension"]
 STATES = ("implemented", "partial", "reported")
 LIMIT = 250_000  # bytes of JSON: what kubectl's last-applied annotation can hold
+
+
+class Fields(list):
+    """Members of an object, and the rules among them."""
+    def __init__(self):
+        super().__init__()
+        self.rules = []
 
 
 class Field:
     def __init__(self, where, name, type_, options, state, text, note):
         self.where, self.name, self.type, self.options = where, name, type_, options
-        self.state, self.text, self.note, self.children = state, text, note, []
+        self.state, self.text, self.note, self.children = state, text, note, Fields()
 
 
 class Kind:
     def __init__(self):
         self.name = self.text = None
         self.options, self.columns, self.rules = {}, [], []
-        self.spec, self.status = [], []
-        self.state = "implemented"
+        self.spec, self.status = Fields(), Fields()
+        self.state, self.open, self.instead = "implemented", False, ""
 
 
 def fail(where, text):
@@ -87,26 +98,36 @@ def parse(path, types):
                 kind.columns.append((head[1], head[2], head[3], text, options))
             elif head[0] == "rule":
                 kind.rules.append((" ".join(head[1:]), text))
+            elif head[0] == "instead":
+                kind.instead = text
             elif head[0] == "type":
                 options, state = options_of(where, head[3:])
                 top = Field(where, head[1], head[2], options, state, text, note)
                 types[head[1]] = top
                 stack = [(0, top.children)]
             elif head[0] in ("spec", "status"):
-                if len(head) > 1:
-                    kind.state = head[1]
+                for word in head[1:]:
+                    if word == "open":
+                        kind.open = True
+                    elif word in STATES:
+                        kind.state = word
+                    else:
+                        fail(where, f"what is `{word}`?")
                 stack = [(0, getattr(kind, head[0]))]
             else:
                 fail(where, f"what is `{head[0]}`?")
             continue
         if not text:
             fail(where, "a field needs a text")
-        options, state = options_of(where, head[2:])
-        field = Field(where, head[0], head[1], options, state, text, note)
         while stack and stack[-1][0] >= indent:
             stack.pop()
         if not stack or indent != stack[-1][0] + 2:
             fail(where, "indent by two, below an object")
+        if head[0] == "rule":
+            stack[-1][1].rules.append((" ".join(head[1:]), text))
+            continue
+        options, state = options_of(where, head[2:])
+        field = Field(where, head[0], head[1], options, state, text, note)
         stack[-1][1].append(field)
         stack.append((indent, field.children))
     return kind
@@ -131,6 +152,9 @@ def type_schema(where, type_, children, types):
         required = [f.name for f in children if f.options.get("required")]
         if required:
             out["required"] = required
+        if children.rules:
+            out["x-kubernetes-validations"] = [
+                {"rule": rule, "message": message} for rule, message in children.rules]
         return out
     plain = {
         "string": {"type": "string"},
@@ -149,7 +173,7 @@ def type_schema(where, type_, children, types):
 
 def limits(field):
     names = {"min": "minimum", "max": "maximum", "minLen": "minLength", "maxLen": "maxLength",
-             "maxItems": "maxItems", "minProps": "minProperties", "maxProps": "maxProperties",
+             "maxItems": "maxItems", "minItems": "minItems", "minProps": "minProperties", "maxProps": "maxProperties",
              "pattern": "pattern", "default": "default"}
     out = {}
     for key, value in field.options.items():
@@ -214,6 +238,9 @@ def status_schema(kind, types):
         properties["proxies"] = {
             "description": "Proxies that acknowledged it and those that are interested.",
             "type": "string"}
+        properties["state"] = {
+            "description": "The conditions in one word: Programmed, or the reason why not.",
+            "type": "string"}
     return {"description": "Written by the operator.", "type": "object",
             "properties": properties, "x-kubernetes-preserve-unknown-fields": True}
 
@@ -222,7 +249,12 @@ def crd(kind, types):
     group, plural = kind.options["group"], kind.options["plural"]
     own = group == "tulle.dev"
     category = [kind.options["category"]] if own else ["istio-io", group.replace(".", "-")]
-    spec = {"description": kind.text, **type_schema(kind.name, "object", kind.spec, types)}
+    text = kind.text
+    if kind.state == "reported":
+        text += f" Not implemented: {kind.instead}."
+    spec = {"description": text, **type_schema(kind.name, "object", kind.spec, types)}
+    if kind.open:
+        spec["x-kubernetes-preserve-unknown-fields"] = True
     schema = {
         "type": "object",
         "properties": {"spec": spec, "status": status_schema(kind, types)},
@@ -237,14 +269,17 @@ def crd(kind, types):
             column["priority"] = int(options["priority"])
         columns.append(column)
     if not own:
-        for name in ("Accepted", "Programmed"):
-            columns.append({
-                "name": name, "type": "string",
-                "description": f"Condition {name}.",
-                "jsonPath": f'.status.conditions[?(@.type=="{name}")].status'})
+        columns.append({"name": "Status", "type": "string",
+                        "description": "Programmed, or the reason why not.",
+                        "jsonPath": ".status.state"})
         columns.append({"name": "Proxies", "type": "string",
                         "description": "Acknowledged and interested proxies.",
                         "jsonPath": ".status.proxies"})
+        for name in ("Accepted", "Programmed"):
+            columns.append({
+                "name": name, "type": "string", "priority": 1,
+                "description": f"Condition {name}.",
+                "jsonPath": f'.status.conditions[?(@.type=="{name}")].status'})
     columns.append({"name": "Age", "type": "date", "description": "Time since creation.",
                     "jsonPath": ".metadata.creationTimestamp"})
     versions = []
@@ -301,12 +336,10 @@ def yaml(v, indent=0):
 
 
 def rows(kind, fields, types, prefix, state, out):
-    """(path, state, note, text, unserved values) of each field; below a reported one nothing more is said."""
+    """(path, state, note, text, unserved values) of each field, parents before children."""
     for f in fields:
         path, now = f"{prefix}.{f.name}", f.state or state
         out.append((path, now, f.note if f.state else "", f.text, f.options.get("unserved", "")))
-        if now == "reported":
-            continue
         type_, children, below = f.type, f.children, path
         while True:
             if type_[0] == "[":
@@ -359,6 +392,8 @@ def render():
         rows(kind, kind.spec, types, "spec", kind.state, out)
         table.append((kind, out))
         own = kind.options.get("scope") == "Cluster"
+        if kind.state == "reported" and not kind.instead:
+            fail(name, "a reported kind says what to do instead")
         value = {"apiVersion": kind.options["group"] + "/" + kind.options["versions"].split(",")[0],
                  "kind": kind.name, "metadata": {"name": "default" if own else "every-field"},
                  "spec": sample("object", kind.spec, {}, types)}
@@ -366,8 +401,12 @@ def render():
             "# SPDX-License-Identifier: Apache-2.0\n"
             f"# Written by tools/crds.py from mesh/api/fields/{name}.txt.\n" + yaml(value) + "\n")
     lines = ["/* SPDX-License-Identifier: Apache-2.0 */",
-             "/* Written by tools/crds.py from mesh/api/fields/: S(kind, path, state, unserved values, note). */",
+             "/* Written by tools/crds.py from mesh/api/fields/: K(kind, state, open, what to do instead) and",
+             " * S(kind, path, state, unserved values, note). */",
              "/* clang-format off */"]
+    for kind, out in table:
+        lines.append(f"K({enum_name(kind.name)}, {kind.state.upper()}, {str(kind.open).lower()}, "
+                     f"{json.dumps(kind.instead)})")
     for kind, out in table:
         for path, state, note, _, unserved in out:
             lines.append(f"S({enum_name(kind.name)}, {json.dumps(path)}, {state.upper()}, "
@@ -389,17 +428,24 @@ def support_page(table):
         "table drives all three, the schemas under `crds/`, and this page.", "",
         "- **implemented**: has the effect that Istio's documentation gives it.",
         "- **partial**: the note says which part.",
-        "- **reported**: read, checked and reported, without effect. Fields below it are not listed.",
+        "- **reported**: read, checked and reported, without effect. An object of a reported kind is never",
+        "  refused for that: its condition `Accepted` is False and names what to do instead.",
         "", "`[]` stands for any element of a list, `{}` for any key of a map.", "",
-        "| Kind | Fields | implemented | partial | reported |", "|---|---:|---:|---:|---:|"]
+        "| Kind | State | Fields | implemented | partial | reported |", "|---|---|---:|---:|---:|---:|"]
     for kind, out in table:
         n = [sum(1 for row in out if row[1] == s) for s in STATES]
-        lines.append(f"| {kind.name} | {len(out)} | {n[0]} | {n[1]} | {n[2]} |")
+        fields = "any" if kind.open else len(out)
+        lines.append(f"| {kind.name} | {kind.state} | {fields} | {n[0]} | {n[1]} | {n[2]} |")
     for kind, out in table:
         lines += ["", f"## {kind.name}", "",
                   f"`{kind.options['group']}`, served as "
-                  + ", ".join(kind.options["versions"].split(",")) + f". {kind.text}", "",
-                  "| Field | State | Meaning |", "|---|---|---|"]
+                  + ", ".join(kind.options["versions"].split(",")) + f". {kind.text}", ""]
+        if kind.instead:
+            lines += [f"Reported: {kind.instead}.", ""]
+        if not out:
+            lines.pop()
+            continue
+        lines += ["| Field | State | Meaning |", "|---|---|---|"]
         for path, state, note, text, _ in out:
             cell = text + (f" *{note[0].upper()}{note[1:]}.*" if note else "")
             lines.append(f"| `{path}` | {state} | {cell} |".replace("\\", "\\\\"))

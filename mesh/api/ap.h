@@ -43,11 +43,12 @@ struct ap {
 int ap_decode(const json_t *obj, struct arena *a, struct ap **ret, struct findings *f);
 void ap_validate(const struct ap *ap, struct findings *f);
 const char *ap_action_name(enum ap_action action); /* "ALLOW" */
-/* Why the policy cannot be enforced as it is written ("requestPrincipals", ...): its
- * workloads must then refuse, whatever the action. NULL when it can, and always for AUDIT and
- * dry-run, which never refuse, and for policies bound by targetRefs, which select no workload here.
- * Follows the support table. Static text. */
+/* What of the policy cannot be enforced as it is written ("requestPrincipals is not implemented"),
+ * whatever its action; NULL: all can. Follows the support table. Static text. The one place that
+ * decides this: validation tells it, compilation closes by it. */
+const char *ap_gap(const struct ap *ap);
+/* AUDIT and dry-run. */
+bool ap_never_refuses(const struct ap *ap);
+/* The gap for which the policy's workloads must refuse, whatever the action. NULL when there is none,
+ * for a policy that never refuses, and for one bound by targetRefs, which selects no workload here. */
 const char *ap_closed_reason(const struct ap *ap);
-/* Whether proxies evaluate conditions (`when`) on this attribute; a policy with another one fails
- * closed. */
-bool ap_condition_enforced(struct slice key);

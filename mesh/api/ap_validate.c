@@ -9,17 +9,17 @@
 
 enum value_kind { VALUE_TEXT, VALUE_PORT, VALUE_CIDR, VALUE_PATH, VALUE_ACCOUNT };
 struct list {
-    const char *key;
+    const char *key, *gap;
     size_t offset;
     enum value_kind kind;
 };
 #define SOURCE(key, member, kind)                                                                  \
     {                                                                                              \
-        key, offsetof(struct ap_source, member), kind                                              \
+        key, key " is not implemented", offsetof(struct ap_source, member), kind                   \
     }
 #define OPERATION(key, member, kind)                                                               \
     {                                                                                              \
-        key, offsetof(struct ap_operation, member), kind                                           \
+        key, key " is not implemented", offsetof(struct ap_operation, member), kind                \
     }
 static const struct list source_lists[] = {
     SOURCE("principals", principals, VALUE_TEXT),
@@ -240,11 +240,11 @@ void ap_validate(const struct ap *ap, struct findings *f)
         rule(&ap->rules[i], &item, f);
     }
     closed = ap_closed_reason(ap);
+    if (!closed && findings_has(f, FINDING_ERROR) && !ap_never_refuses(ap))
+        closed = "it is not valid";
     if (closed)
         findings_add(f, FINDING_CLOSED, &spec,
-                     "%s is not implemented: the workloads that this policy selects refuse what "
-                     "it would have to decide",
-                     closed);
+                     "%s: the workloads that this policy selects refuse every call", closed);
 }
 
 static bool reported(const char *path)
@@ -265,7 +265,7 @@ static const char *closed_list(const void *x, const struct list *l, size_t n, co
         memcpy(path, prefix, len);
         strcpy(path + len, l[i].key);
         if (reported(path))
-            return l[i].key;
+            return l[i].gap;
     }
     return NULL;
 }
@@ -278,7 +278,8 @@ static bool templates_ok(const struct api_strings *s)
     return true;
 }
 
-bool ap_condition_enforced(struct slice key)
+/* Whether proxies evaluate conditions on this attribute. */
+static bool condition_enforced(struct slice key)
 {
     static const char *const keys[] = {
         "source.ip",      "source.namespace", "source.principal", "source.serviceAccount",
@@ -295,8 +296,8 @@ static const char *closed_rule(const struct ap_rule *r)
     const char *key;
 
     for (uint32_t i = 0; i < r->n_when; i++)
-        if (reported("spec.rules[].when") || !ap_condition_enforced(r->when[i].key))
-            return "a condition of when";
+        if (reported("spec.rules[].when") || !condition_enforced(r->when[i].key))
+            return "a condition's key is not implemented";
     for (uint32_t i = 0; i < r->n_from; i++)
         if ((key = closed_list(&r->from[i], source_lists, N_OF(source_lists),
                                "spec.rules[].from[].source.")))
@@ -306,25 +307,32 @@ static const char *closed_rule(const struct ap_rule *r)
                                "spec.rules[].to[].operation.")))
             return key;
         if (!templates_ok(&r->to[i].paths) || !templates_ok(&r->to[i].not_paths))
-            return "a path template that cannot be read";
+            return "a path template cannot be read";
     }
     return NULL;
 }
 
+const char *ap_gap(const struct ap *ap)
+{
+    const char *gap = NULL;
+
+    if (ap->broken)
+        return "it could not be read";
+    if (ap->action == AP_CUSTOM && reported("spec.provider"))
+        return "action CUSTOM is not implemented";
+    for (uint32_t i = 0; i < ap->n_rules && !gap; i++)
+        gap = closed_rule(&ap->rules[i]);
+    return gap;
+}
+
+bool ap_never_refuses(const struct ap *ap)
+{
+    return ap->action == AP_AUDIT || ap->dry_run;
+}
+
 const char *ap_closed_reason(const struct ap *ap)
 {
-    const char *key;
-
-    if (ap->action == AP_AUDIT || ap->dry_run)
-        return NULL; /* they never refuse */
-    if (ap->broken)
-        return "what could not be read";
-    if (ap->action == AP_CUSTOM && reported("spec.provider"))
-        return "action CUSTOM";
-    if (ap->target_refs.n && reported("spec.targetRefs"))
-        return NULL; /* bound to an object that is not served: selects no workload here */
-    for (uint32_t i = 0; i < ap->n_rules; i++)
-        if ((key = closed_rule(&ap->rules[i])))
-            return key;
-    return NULL;
+    if (ap_never_refuses(ap) || (!ap->broken && ap->target_refs.n && reported("spec.targetRefs")))
+        return NULL;
+    return ap_gap(ap);
 }

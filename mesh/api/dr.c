@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "mesh/api/read.h"
+#include "mesh/api/shapes.h"
 
 #define SECONDS INT64_C(1000000000)
 
@@ -193,7 +194,7 @@ static void http_pool(const struct rd *d, struct dr_http_pool *x)
     }
 }
 
-static void connection_pool(const struct rd *d, void *ret)
+void shape_pool(const struct rd *d, void *ret)
 {
     struct dr_connection_pool *x = ret;
     struct rd at;
@@ -267,7 +268,7 @@ static void retry_budget(const struct rd *d, void *ret)
 static void blocks(const struct rd *d, struct dr_policy *x)
 {
     x->load_balancer = rd_new(d, "loadBalancer", sizeof *x->load_balancer, load_balancer);
-    x->connection_pool = rd_new(d, "connectionPool", sizeof *x->connection_pool, connection_pool);
+    x->connection_pool = rd_new(d, "connectionPool", sizeof *x->connection_pool, shape_pool);
     x->outlier = rd_new(d, "outlierDetection", sizeof *x->outlier, outlier);
     x->tls = rd_new(d, "tls", sizeof *x->tls, tls);
 }

@@ -2,7 +2,7 @@
 /* What Istio's webhook refuses in a DestinationRule, and what deserves a warning. */
 #include "lib/data/host.h"
 #include "mesh/api/check.h"
-#include "mesh/api/dr.h"
+#include "mesh/api/shapes.h"
 
 static void hash(const struct dr_hash *h, const struct fpath *lb, struct findings *f)
 {
@@ -55,14 +55,13 @@ static void load_balancer(const struct dr_load_balancer *lb, const struct fpath 
     }
 }
 
-static void connection_pool(const struct dr_connection_pool *p, const struct fpath *up,
-                            struct findings *f)
+void shape_check_pool(const struct dr_connection_pool *p, const struct fpath *at,
+                      struct findings *f)
 {
-    AT_KEY(at, *up, "connectionPool");
-    AT_KEY(tcp, at, "tcp");
+    AT_KEY(tcp, *at, "tcp");
     AT_KEY(connect, tcp, "connectTimeout");
     AT_KEY(life, tcp, "maxConnectionDuration");
-    AT_KEY(http, at, "http");
+    AT_KEY(http, *at, "http");
     AT_KEY(http_idle, http, "idleTimeout");
 
     check_duration(p->tcp.connect_timeout, &connect, f);
@@ -149,8 +148,10 @@ static void policy(const struct dr_policy *p, const struct fpath *at, struct fin
 {
     if (p->load_balancer)
         load_balancer(p->load_balancer, at, f);
-    if (p->connection_pool)
-        connection_pool(p->connection_pool, at, f);
+    if (p->connection_pool) {
+        AT_KEY(pool, *at, "connectionPool");
+        shape_check_pool(p->connection_pool, &pool, f);
+    }
     if (p->outlier)
         outlier(p->outlier, at, f);
     if (p->tls)

@@ -3,15 +3,22 @@
 
 #include "mesh/api/ap.h"
 #include "mesh/api/dr.h"
+#include "mesh/api/envoy.h"
+#include "mesh/api/gw.h"
 #include "mesh/api/mesh_cr.h"
 #include "mesh/api/pa.h"
+#include "mesh/api/pc.h"
+#include "mesh/api/ra.h"
+#include "mesh/api/sc.h"
 #include "mesh/api/se.h"
 #include "mesh/api/support.h"
+#include "mesh/api/te.h"
 #include "mesh/api/vs.h"
+#include "mesh/api/we.h"
 
 static const struct api_kind_info infos[] = {
-#define X(name, kind, group, versions, plural, namespaced, served)                                 \
-    {kind, group, versions, plural, namespaced, served},
+#define X(name, kind, group, versions, plural, namespaced)                                         \
+    {kind, group, versions, plural, namespaced},
     API_KINDS(X)
 #undef X
 };
@@ -65,31 +72,16 @@ bool api_kind_of_resource(struct slice group, struct slice plural, enum api_kind
     return false;
 }
 
-/* What stands in for the kinds that this mesh does not read. */
-static const char *instead_of(enum api_kind kind)
+/* Accepted is False, and the text says what to do instead. */
+static void unsupported(enum api_kind kind, const json_t *obj, struct findings *f)
 {
-    switch (kind) {
-    case API_ENVOY_FILTER:
-        return "there is no Envoy here to patch; say in VirtualService, DestinationRule or Mesh "
-               "what is wanted";
-    case API_WASM_PLUGIN:
-    case API_TRAFFIC_EXTENSION:
-        return "proxies run no extensions; say in VirtualService or AuthorizationPolicy what is "
-               "wanted";
-    case API_PROXY_CONFIG:
-        return "use Mesh.spec.proxy, or the annotation proxy.istio.io/config on the pod";
-    case API_SIDECAR:
-        return "proxies learn by themselves which hosts they need";
-    case API_WORKLOAD_ENTRY:
-    case API_WORKLOAD_GROUP:
-        return "list the addresses as endpoints of a ServiceEntry";
-    case API_TELEMETRY:
-        return "use Mesh.spec.accessLog and Mesh.spec.tracing";
-    case API_GATEWAY:
-        return "traffic from outside needs another gateway in front of the mesh";
-    default:
-        return "it has no effect";
-    }
+    const struct support_kind *k = support_kind(kind);
+    const char *native = k->open ? envoy_native(json_object_get(obj, "spec")) : NULL;
+
+    if (k->state == SUPPORT_REPORTED)
+        findings_add(f, FINDING_UNKNOWN_KIND, NULL, "%s is not implemented: %s%s%s",
+                     infos[kind].kind, native ? native : k->instead, native ? ". In general: " : "",
+                     native ? k->instead : "");
 }
 
 #define CHECK(T)                                                                                   \
@@ -121,11 +113,36 @@ int api_check(enum api_kind kind, const json_t *obj, struct arena *scratch, stru
     case API_MESH:
         CHECK(mesh_cr);
         break;
-    default:
-        findings_add(f, FINDING_UNKNOWN_KIND, NULL, "%s is not implemented: %s", infos[kind].kind,
-                     instead_of(kind));
-        return 0;
+    case API_GATEWAY:
+        CHECK(gw);
+        break;
+    case API_SIDECAR:
+        CHECK(sc);
+        break;
+    case API_WORKLOAD_ENTRY:
+        CHECK(we);
+        break;
+    case API_WORKLOAD_GROUP:
+        CHECK(wg);
+        break;
+    case API_PROXY_CONFIG:
+        CHECK(pc);
+        break;
+    case API_REQUEST_AUTHENTICATION:
+        CHECK(ra);
+        break;
+    case API_TELEMETRY:
+        CHECK(te);
+        break;
+    case API_ENVOY_FILTER:
+    case API_WASM_PLUGIN:
+    case API_TRAFFIC_EXTENSION:
+        CHECK(envoy);
+        break;
+    case API_KIND_N:
+        return -1;
     }
+    unsupported(kind, obj, f);
     support_check(kind, obj, f);
     return f && f->nomem ? -1 : 0;
 }

@@ -199,6 +199,28 @@ static void put(json_t *status, const char *key, json_t *value, bool *failed)
         *failed = true;
 }
 
+/* The first that is not well, in the order in which people would mend it; for a column of kubectl.
+ */
+static const char *state_of(const json_t *conditions)
+{
+    static const struct {
+        enum condition type;
+        const char *good;
+    } order[] = {{COND_ACCEPTED, "True"},
+                 {COND_RESOLVED_REFS, "True"},
+                 {COND_CONFLICTED, "False"},
+                 {COND_PROGRAMMED, "True"}};
+
+    for (size_t i = 0; i < N_OF(order); i++) {
+        const json_t *c = condition_find(conditions, condition_names[order[i].type]);
+        const char *status = json_string_value(json_object_get(c, "status"));
+
+        if (status && strcmp(status, order[i].good) != 0)
+            return json_string_value(json_object_get(c, "reason"));
+    }
+    return reasons[REASON_PROGRAMMED].text;
+}
+
 /* Conditions that others wrote stay. */
 static void keep_foreign(struct out *o)
 {
@@ -236,6 +258,7 @@ json_t *status_build(const struct status_in *in, const json_t *previous)
     conflicted(&o);
     keep_foreign(&o);
     snprintf(proxies, sizeof proxies, "%u/%u", in->acked, in->interested);
+    put(status, "state", json_string(state_of(o.conditions)), &o.failed);
     put(status, "conditions", o.conditions, &o.failed);
     put(status, "validationMessages", messages(in->findings), &o.failed);
     put(status, "observedGeneration", json_integer((json_int_t)in->generation), &o.failed);

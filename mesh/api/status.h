@@ -35,7 +35,8 @@ struct status_in {
     const char *reject_text;         /* of one rejection, "" when none */
 };
 
-/* A new status object: `conditions`, `validationMessages`, `observedGeneration`, `proxies` ("2/3").
+/* A new status object: `conditions`, `validationMessages`, `observedGeneration`, `proxies` ("2/3"),
+ * `state` (the reason of the first condition that is not as it should be, else "Programmed").
  * Members of `previous` (the status as it stands, may be NULL) that are not ours are kept, such as a
  * ServiceEntry's `addresses`. NULL without memory. */
 json_t *status_build(const struct status_in *in, const json_t *previous);

@@ -4,10 +4,25 @@
 #include <string.h>
 
 static const struct support_row rows[] = {
+#define K(kind, state, open, instead)
 #define S(kind, path, state, unserved, note) {API_##kind, path, SUPPORT_##state, unserved, note},
 #include "mesh/api/support.def"
 #undef S
+#undef K
 };
+
+static const struct support_kind kinds[] = {
+#define K(kind, state, open, instead) [API_##kind] = {SUPPORT_##state, open, instead},
+#define S(kind, path, state, unserved, note)
+#include "mesh/api/support.def"
+#undef S
+#undef K
+};
+
+const struct support_kind *support_kind(enum api_kind kind)
+{
+    return &kinds[kind];
+}
 
 const struct support_row *support_rows(size_t *ret_n)
 {
@@ -37,9 +52,11 @@ static bool below(const char *path, const char *top, size_t top_len)
     return strncmp(path, top, top_len) == 0 && strchr(".[{", path[top_len]) && path[top_len];
 }
 
-/* A window of rows: those of one kind that lie below one path, which is `skip` bytes long. */
+/* A window of rows: those of one kind that lie below one path, which is `skip` bytes long. `quiet`:
+ * what lies there was reported already; only names that nobody knows are left to tell. */
 struct window {
     size_t from, to, skip;
+    bool quiet;
 };
 
 static bool set(const json_t *v)
@@ -62,7 +79,7 @@ static const struct support_row *row_of(const char *key, struct window w, struct
 
         if (path[w.skip] != '.' || strcmp(path + w.skip + 1, key) != 0)
             continue;
-        *ret = (struct window){i + 1, i + 1, len};
+        *ret = (struct window){i + 1, i + 1, len, w.quiet};
         while (ret->to < w.to && below(rows[ret->to].path, path, len))
             ret->to++;
         return &rows[i];
@@ -95,15 +112,16 @@ static void member(const char *key, const json_t *v, const struct fpath *up, str
 
     if (!row) {
         findings_add(f, FINDING_SUSPECT, &at, "is no field of this kind: it has no effect");
-    } else if (row->state == SUPPORT_REPORTED) {
+        return;
+    }
+    if (!w.quiet && row->state == SUPPORT_REPORTED)
         findings_add(f, FINDING_UNSUPPORTED, &at, "is not implemented%s%s",
                      *row->note ? ": " : " and has no effect", row->note);
-    } else {
-        if (row->state == SUPPORT_PARTIAL)
-            partial(row, v, &at, f);
-        if (inner.from < inner.to)
-            walk(v, &at, inner, f);
-    }
+    else if (!w.quiet && row->state == SUPPORT_PARTIAL)
+        partial(row, v, &at, f);
+    inner.quiet |= row->state == SUPPORT_REPORTED;
+    if (inner.from < inner.to)
+        walk(v, &at, inner, f);
 }
 
 static void walk(const json_t *v, const struct fpath *at, struct window w, struct findings *f)
@@ -138,7 +156,7 @@ static void walk(const json_t *v, const struct fpath *at, struct window w, struc
 void support_check(enum api_kind kind, const json_t *obj, struct findings *f)
 {
     struct fpath root = FPATH_ROOT, spec = FPATH_KEY(&root, "spec");
-    struct window w = {0, 0, strlen("spec")};
+    struct window w = {0, 0, strlen("spec"), kinds[kind].state == SUPPORT_REPORTED};
 
     while (w.from < N_OF(rows) && rows[w.from].kind != kind)
         w.from++;

@@ -13,6 +13,13 @@ static const struct {
     {API_PEER_AUTHENTICATION, "peerauthentication"},
     {API_AUTHORIZATION_POLICY, "authorizationpolicy"},
     {API_MESH, "mesh"},
+    {API_GATEWAY, "gateway"},
+    {API_SIDECAR, "sidecar"},
+    {API_WORKLOAD_ENTRY, "workloadentry"},
+    {API_WORKLOAD_GROUP, "workloadgroup"},
+    {API_PROXY_CONFIG, "proxyconfig"},
+    {API_REQUEST_AUTHENTICATION, "requestauthentication"},
+    {API_TELEMETRY, "telemetry"},
 };
 
 static json_t *load(const char *name)

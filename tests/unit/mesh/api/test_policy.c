@@ -73,7 +73,7 @@ static const struct check_case aps[] = {
     {"deny nothing", "{action: DENY}", "suspect spec.rules: a DENY without rules"},
     {"when", "{rules: [{when: [{key: 'request.headers[x]', values: [a]}]}]}", ""},
     {"when by token", "{rules: [{when: [{key: request.auth.principal, values: [a]}]}]}",
-     "closed spec: a condition of when is not implemented"},
+     "closed spec: a condition's key is not implemented"},
     {"when without values", "{rules: [{when: [{key: source.ip}]}]}",
      "invalid spec.rules[0].when[0]: needs values"},
     {"unknown attribute", "{rules: [{when: [{key: colour, values: [red]}]}]}",
@@ -95,11 +95,11 @@ static const struct {
 } closed[] = {
     {"open", "{metadata: {name: x}, spec: {rules: [{}]}}", NULL},
     {"tokens", "{metadata: {name: x}, spec: " FROM("requestPrincipals: ['*']") "}",
-     "requestPrincipals"},
+     "requestPrincipals is not implemented"},
     {"negated too", "{metadata: {name: x}, spec: " FROM("notRemoteIpBlocks: [10.0.0.1]") "}",
-     "notRemoteIpBlocks"},
+     "notRemoteIpBlocks is not implemented"},
     {"custom", "{metadata: {name: x}, spec: {action: CUSTOM, provider: {name: p}}}",
-     "action CUSTOM"},
+     "action CUSTOM is not implemented"},
     {"audit never refuses",
      "{metadata: {name: x}, spec: {action: AUDIT, rules: [{when: [{key: source.ip, values: "
      "[a]}]}]}}",
@@ -115,11 +115,11 @@ static const struct {
     {"claims",
      "{metadata: {name: x}, spec: {rules: [{when: [{key: 'request.auth.claims[x]', "
      "values: [a]}]}]}}",
-     "a condition of when"},
+     "a condition's key is not implemented"},
     {"unreadable", "{metadata: {name: x}, spec: {rules: [{from: [{source: {principals: a}}]}]}}",
-     "what could not be read"},
+     "it could not be read"},
     {"unreadable action", "{metadata: {name: x}, spec: {action: PERHAPS}}",
-     "what could not be read"},
+     "it could not be read"},
 };
 
 START_TEST(fails_closed)

@@ -8,20 +8,21 @@ static const struct {
     int finding; /* -1: none */
     uint32_t interested, acked, rejected;
     const char *want; /* type=status/reason, in order */
+    const char *state;
 } cases[] = {
     {"all well", -1, 3, 3, 0,
-     "Programmed=True/Programmed Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs"},
-    {"nobody asks", -1, 0, 0, 0, "Programmed=Unknown/NoInterestedProxy"},
-    {"not yet", -1, 3, 1, 0, "Programmed=False/Pending"},
-    {"refused by a proxy", -1, 3, 2, 1, "Programmed=False/Rejected"},
-    {"invalid", FINDING_INVALID, 3, 3, 0, "Programmed=False/NotAccepted Accepted=False/Invalid"},
-    {"no regex", FINDING_REGEX, 0, 0, 0, "Accepted=False/InvalidRegexp"},
-    {"kind", FINDING_UNKNOWN_KIND, 0, 0, 0, "Accepted=False/UnsupportedKind"},
+     "Programmed=True/Programmed Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs", "Programmed"},
+    {"nobody asks", -1, 0, 0, 0, "Programmed=Unknown/NoInterestedProxy", "NoInterestedProxy"},
+    {"not yet", -1, 3, 1, 0, "Programmed=False/Pending", "Pending"},
+    {"refused by a proxy", -1, 3, 2, 1, "Programmed=False/Rejected", "Rejected"},
+    {"invalid", FINDING_INVALID, 3, 3, 0, "Programmed=False/NotAccepted Accepted=False/Invalid", "Invalid"},
+    {"no regex", FINDING_REGEX, 0, 0, 0, "Accepted=False/InvalidRegexp", "InvalidRegexp"},
+    {"kind", FINDING_UNKNOWN_KIND, 0, 0, 0, "Accepted=False/UnsupportedKind", "UnsupportedKind"},
     {"warned", FINDING_UNSUPPORTED, 1, 1, 0,
-     "Programmed=True/Programmed Accepted=True/AcceptedWithWarnings"},
-    {"missing", FINDING_REFERENCE, 1, 1, 0, "ResolvedRefs=False/ReferenceNotFound"},
-    {"conflict", FINDING_CONFLICT, 1, 1, 0, "Conflicted=True/Conflict"},
-    {"in part", FINDING_PARTIAL, 1, 1, 0, "Accepted=True/Accepted"},
+     "Programmed=True/Programmed Accepted=True/AcceptedWithWarnings", "Programmed"},
+    {"missing", FINDING_REFERENCE, 1, 1, 0, "ResolvedRefs=False/ReferenceNotFound", "ReferenceNotFound"},
+    {"conflict", FINDING_CONFLICT, 1, 1, 0, "Conflicted=True/Conflict", "Conflict"},
+    {"in part", FINDING_PARTIAL, 1, 1, 0, "Accepted=True/Accepted", "Programmed"},
 };
 
 static const json_t *condition(const json_t *status, const char *type)
@@ -82,6 +83,7 @@ START_TEST(conditions)
         ck_assert_int_eq(json_integer_value(json_object_get(c, "observedGeneration")), 7);
         ck_assert(*field(c, "message"));
     }
+    ck_assert_str_eq(field(status, "state"), cases[_i].state);
     ck_assert((condition(status, "Conflicted") != NULL) == (cases[_i].finding == FINDING_CONFLICT));
     ck_assert_uint_eq(json_array_size(json_object_get(status, "validationMessages")),
                       cases[_i].finding >= 0 && cases[_i].finding != FINDING_PARTIAL);

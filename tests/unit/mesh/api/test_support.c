@@ -107,24 +107,54 @@ START_TEST(kind_of)
 }
 END_TEST
 
-/* A kind that is not served is never denied, and the answer names what to do instead. */
-START_TEST(unserved_kinds)
+/* A kind without effect is never denied for it, and the answer names what to do instead. */
+START_TEST(reported_kinds)
 {
     for (enum api_kind k = 0; k < API_KIND_N; k++) {
         struct arena a = ARENA_INIT;
         struct findings f;
         json_t *obj = object_of(api_kind_info(k)->kind, "{anything: [1]}");
 
-        if (!api_kind_info(k)->served) {
-            findings_init(&f, &a);
-            ck_assert_int_eq(api_check(k, obj, &a, &f), 0);
+        findings_init(&f, &a);
+        ck_assert_int_eq(api_check(k, obj, &a, &f), 0);
+        ck_assert_int_eq(findings_has_kind(&f, FINDING_UNKNOWN_KIND),
+                         support_kind(k)->state == SUPPORT_REPORTED);
+        if (support_kind(k)->state == SUPPORT_REPORTED)
+            ck_assert(*support_kind(k)->instead);
+        if (support_kind(k)->open) {
             ck_assert_uint_eq(f.n, 1);
-            ck_assert_int_eq(f.p[0].kind, FINDING_UNKNOWN_KIND);
             ck_assert_int_eq(f.p[0].severity, FINDING_WARNING);
         }
         json_decref(obj);
         arena_fini(&a);
     }
+}
+END_TEST
+
+static const struct {
+    enum api_kind kind;
+    const char *spec, *want;
+} natives[] = {
+    {API_ENVOY_FILTER,
+     "{configPatches: [{applyTo: HTTP_FILTER, patch: {operation: INSERT_BEFORE, value: {name: "
+     "envoy.filters.http.local_ratelimit}}}]}",
+     "EnvoyFilter is not implemented: requests are not limited by rate here"},
+    {API_ENVOY_FILTER,
+     "{configPatches: [{applyTo: NETWORK_FILTER, patch: {value: {typed_config: {access_log: []}}}}]}",
+     "write Mesh.spec.accessLog"},
+    {API_ENVOY_FILTER, "{configPatches: []}", "EnvoyFilter is not implemented: there is no Envoy"},
+    {API_ENVOY_FILTER, "{}", "there is no Envoy here to patch"},
+    {API_WASM_PLUGIN, "{url: 'oci://r/openid:1', phase: AUTHN}", "tokens are not verified here yet"},
+    {API_TRAFFIC_EXTENSION, "{lua: {inlineCode: x}}", "proxies run no scripts"},
+    {API_WASM_PLUGIN, "{selector: {matchLabels: {a: 'b*'}}}",
+     "invalid spec.selector.a: \"b*\" is no value of a label"},
+};
+
+START_TEST(envoy_alternatives)
+{
+    struct check_case c = {natives[_i].spec, natives[_i].spec, natives[_i].want};
+
+    check_one(natives[_i].kind, &c);
 }
 END_TEST
 
@@ -223,7 +253,8 @@ TESTS(support)
     tcase_add_test(tc, rows_are_in_order);
     tcase_add_loop_test(tc, walk, 0, N_OF(walks));
     tcase_add_loop_test(tc, kind_of, 0, N_OF(kinds));
-    tcase_add_test(tc, unserved_kinds);
+    tcase_add_test(tc, reported_kinds);
+    tcase_add_loop_test(tc, envoy_alternatives, 0, N_OF(natives));
     tcase_add_test(tc, findings_are_bounded);
     tcase_add_test(tc, finding_line);
     tcase_add_loop_test(tc, time_text, 0, N_OF(times));
