@@ -13,6 +13,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/tls/tls.h"
 #include "proxy/data.h"
 #include "proxy/init.h"
 #include "proxy/telemetry.h"
@@ -511,6 +512,8 @@ static int run(int argc, char **argv)
 #endif
     if (d.options.concurrency == 1)
         mallopt(M_ARENA_MAX, 1); /* the control thread allocates little: one arena serves both */
+    if (tls_lean(&err) < 0)
+        LOG(WARN, "OpenSSL takes more memory than it should", "reason=%s", err.msg);
     if (d.options.virtual_clock)
         clock_init_virtual(&d.clock, 1767225600 * NS_PER_S);
     else

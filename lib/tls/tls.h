@@ -12,6 +12,12 @@
 
 struct tls_ctx;
 
+/* For a process whose memory counts: OpenSSL with only the algorithms that TLS of this century needs
+ * (lean.c has the list), no configuration file, error texts when they are needed. To be called before
+ * anything else of OpenSSL, on one thread, once for the process. On failure OpenSSL works as always. */
+int tls_lean(struct err *err);
+bool tls_is_lean(void);
+
 struct tls_identity {       /* PEM texts, borrowed for the call only */
     struct slice chain_pem; /* leaf first */
     struct slice key_pem;

@@ -1005,6 +1005,10 @@ TESTS(tls)
     /* Before OpenSSL allocates anything. */
     if (CRYPTO_set_mem_functions(ssl_alloc, ssl_realloc, ssl_free) != 1)
         abort();
+#ifdef TLS_TEST_LEAN
+    if (tls_lean(NULL) < 0)
+        abort();
+#endif
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, mutual_tls);
     tcase_add_loop_test(tc, bad_certificate_is_refused, 0, 2 * N_OF(odd_certs));
