@@ -146,8 +146,7 @@ static bool key_of(char *ret, size_t cap, struct slice ns, struct slice name)
 
 static bool is_policy(enum index_kind k)
 {
-    return k == INDEX_VS || k == INDEX_DR || k == INDEX_SE || k == INDEX_PA || k == INDEX_AP ||
-           k == INDEX_MESH;
+    return k >= INDEX_VS; /* the core kinds come first */
 }
 
 static void *keep(struct map *map, struct slice key, const void *value, size_t size)

@@ -55,6 +55,7 @@ struct kube_resource {
     X(AUTHORIZATION_POLICY, "security.istio.io",       "v1", "authorizationpolicies", "AuthorizationPolicy", true) \
     X(TELEMETRY,       "telemetry.istio.io",           "v1", "telemetries",     "Telemetry",      true)  \
     X(WASM_PLUGIN,     "extensions.istio.io",          "v1alpha1", "wasmplugins", "WasmPlugin",   true)  \
+    X(TRAFFIC_EXTENSION, "extensions.istio.io",        "v1alpha1", "trafficextensions", "TrafficExtension", true) \
     X(MESH,            "tulle.dev",              "v1alpha1", "meshes",          "Mesh",           false)
 /* clang-format on */
 

@@ -3,7 +3,8 @@
 #include "mesh/compile/compile_int.h"
 #include "mesh/match/authz.h"
 
-/* --- PeerAuthentication ------------------------------------------------------------------------------- */
+/* --- PeerAuthentication
+ * ------------------------------------------------------------------------------- */
 static enum pa_mode port_mode(const struct pa *pa, uint16_t port)
 {
     for (uint32_t i = 0; port && i < pa->n_ports; i++)
@@ -12,7 +13,8 @@ static enum pa_mode port_mode(const struct pa *pa, uint16_t port)
     return PA_UNSET;
 }
 
-/* The oldest of a namespace that selects the pod, or (`pod` NULL) that is for the whole namespace. */
+/* The oldest of a namespace that selects the pod, or (`pod` NULL) that is for the whole namespace.
+ */
 static const struct ix_object *pa_find(const struct index *x, struct slice ns,
                                        const struct ix_pod *pod)
 {
@@ -66,9 +68,9 @@ enum pa_mode compile_mtls_mode(const struct index *x, const struct ix_pod *pod, 
 
 static enum prog_mtls mtls_of(enum pa_mode mode)
 {
-    return mode == PA_DISABLE   ? PROG_MTLS_DISABLE
+    return mode == PA_DISABLE  ? PROG_MTLS_DISABLE
            : mode == PA_STRICT ? PROG_MTLS_STRICT
-                                : PROG_MTLS_PERMISSIVE;
+                               : PROG_MTLS_PERMISSIVE;
 }
 
 static void pa_origins(struct cc *c, const struct ix_pod *pod)
@@ -83,7 +85,8 @@ static void pa_origins(struct cc *c, const struct ix_pod *pod)
         cc_origin(c, INDEX_PA, o->meta);
 }
 
-/* --- ports -------------------------------------------------------------------------------------------- */
+/* --- ports
+ * -------------------------------------------------------------------------------------------- */
 static uint16_t named_port(const struct ix_pod *pod, struct slice name)
 {
     struct slice rest = istr_slice(pod->ports), one;
@@ -124,8 +127,8 @@ static void add_port(struct cc *c, struct prog_inbound *in, uint32_t *cap, const
     to->protocol = compile_protocol(istr_slice(p->app_protocol), istr_slice(p->name), p->port);
     to->service_name = cc_copy(c, istr_slice(s->name));
     to->service_namespace = cc_copy(c, istr_slice(s->ns));
-    to->service_host = cc_printf(c, "%s.%s.svc.%.*s", s->name->p, s->ns->p,
-                                 SL_FMT(c->mesh->cluster_domain));
+    to->service_host =
+        cc_printf(c, "%s.%s.svc.%.*s", s->name->p, s->ns->p, SL_FMT(c->mesh->cluster_domain));
 }
 
 static void ports(struct cc *c, const struct ix_pod *pod, struct prog_inbound *in)
@@ -159,7 +162,8 @@ static void ports(struct cc *c, const struct ix_pod *pod, struct prog_inbound *i
     in->n_ports = n;
 }
 
-/* --- AuthorizationPolicy ------------------------------------------------------------------------------ */
+/* --- AuthorizationPolicy
+ * ------------------------------------------------------------------------------ */
 static void cidrs(struct cc *c, const struct api_strings *from, struct cidr **to, uint32_t *n,
                   bool *bad)
 {
@@ -169,53 +173,6 @@ static void cidrs(struct cc *c, const struct api_strings *from, struct cidr **to
             ++*n;
         else
             *bad = true;
-}
-
-/* What asks for something that the proxy does not enforce; NULL: nothing. */
-static const char *source_gap(const struct ap_source *s)
-{
-    if (s->request_principals.n | s->not_request_principals.n)
-        return "requestPrincipals need JWT authentication, which is not implemented";
-    if (s->remote_ip_blocks.n | s->not_remote_ip_blocks.n)
-        return "remoteIpBlocks are not implemented";
-    if (s->trust_domains.n | s->not_trust_domains.n)
-        return "trustDomains are not implemented";
-    return NULL;
-}
-
-static bool key_known(struct slice key)
-{
-    static const char *const keys[] = {"source.ip",        "source.namespace", "source.principal",
-                                       "source.serviceAccount", "destination.ip",
-                                       "destination.port", "connection.sni"};
-
-    for (size_t i = 0; i < N_OF(keys); i++)
-        if (slice_is(key, keys[i]))
-            return true;
-    return slice_starts(key, SL("request.headers[")) && slice_ends(key, SL("]"));
-}
-
-static bool templates_ok(const struct api_strings *l)
-{
-    for (uint32_t i = 0; i < l->n; i++)
-        if (slice_chr(l->p[i], '{') >= 0 && !authz_template_ok(l->p[i]))
-            return false;
-    return true;
-}
-
-static const char *rule_gap(const struct ap_rule *r)
-{
-    const char *gap = NULL;
-
-    for (uint32_t i = 0; i < r->n_from && !gap; i++)
-        gap = source_gap(&r->from[i]);
-    for (uint32_t i = 0; i < r->n_to && !gap; i++)
-        if (!templates_ok(&r->to[i].paths) || !templates_ok(&r->to[i].not_paths))
-            gap = "a path template cannot be read";
-    for (uint32_t i = 0; i < r->n_when && !gap; i++)
-        if (!key_known(r->when[i].key))
-            gap = "a condition's key is not implemented";
-    return gap;
 }
 
 static void source(struct cc *c, const struct ap_source *from, struct authz_source *to, bool *bad)
@@ -252,10 +209,9 @@ static void rule(struct cc *c, const struct ap_rule *from, struct authz_rule *to
     for (uint32_t i = 0; to->to && i < from->n_to; i++)
         operation(c, &from->to[i], &to->to[to->n_to++]);
     for (uint32_t i = 0; to->when && i < from->n_when; i++)
-        to->when[to->n_when++] =
-            (struct authz_condition){cc_copy(c, from->when[i].key),
-                                     cc_copy_strings(c, &from->when[i].values),
-                                     cc_copy_strings(c, &from->when[i].not_values)};
+        to->when[to->n_when++] = (struct authz_condition){
+            cc_copy(c, from->when[i].key), cc_copy_strings(c, &from->when[i].values),
+            cc_copy_strings(c, &from->when[i].not_values)};
 }
 
 static void policy(struct cc *c, const struct ix_object *o, struct authz_policy *to)
@@ -265,7 +221,7 @@ static void policy(struct cc *c, const struct ix_object *o, struct authz_policy 
                                                [AP_AUDIT] = PROG_AUDIT,
                                                [AP_CUSTOM] = PROG_CUSTOM};
     const struct ap *ap = o->ap;
-    const char *gap = NULL;
+    const char *gap = o->invalid ? "it is not valid" : ap_gap(ap);
     bool bad = false;
 
     cc_origin(c, INDEX_AP, o->meta);
@@ -273,26 +229,13 @@ static void policy(struct cc *c, const struct ix_object *o, struct authz_policy 
     to->name = cc_copy(c, o->meta->name);
     to->action = actions[ap->action];
     to->dry_run = ap->dry_run;
-    if (ap->broken || o->invalid)
-        gap = "the policy is not valid";
-    else if (ap->action == AP_CUSTOM)
-        gap = "action CUSTOM is not implemented";
-    for (uint32_t i = 0; i < ap->n_rules && !gap; i++)
-        gap = rule_gap(&ap->rules[i]);
     to->rules = CC_ARRAY(c, struct authz_rule, ap->n_rules);
     for (uint32_t i = 0; to->rules && i < ap->n_rules; i++)
         rule(c, &ap->rules[i], &to->rules[to->n_rules++], &bad);
     if (!gap && bad)
         gap = "an address range cannot be read";
-    if (!gap)
-        return;
-    to->closed = slice_str(gap);
-    if (ap->action == AP_AUDIT || ap->dry_run)
-        cc_problem(c, FINDING_UNSUPPORTED, INDEX_AP, o->meta, SL("spec"), "%s; nothing is recorded",
-                   gap);
-    else
-        cc_problem(c, FINDING_CLOSED, INDEX_AP, o->meta, SL("spec"),
-                   "%s; the workloads that it selects refuse everything", gap);
+    if (gap)
+        to->closed = slice_str(gap); /* its status says so by ap_validate */
 }
 
 static int cmp_policy(const void *a, const void *b)
@@ -323,6 +266,37 @@ static void policies_in(struct cc *c, const struct ix_pod *pod, struct slice ns,
     }
 }
 
+/* --- RequestAuthentication
+ * ---------------------------------------------------------------------------- */
+/* What it asks for and proxies cannot do stands as a policy that is closed: a token that nobody
+ * verified must not pass for a good one. */
+static void tokens_in(struct cc *c, const struct ix_pod *pod, struct slice ns,
+                      struct prog_inbound *in, uint32_t *cap)
+{
+    const struct ix_objects *l = index_ra_of(c->x, ns);
+
+    cc_dep(c, INDEX_TOKEN_RA(ns));
+    for (uint32_t i = 0; l && i < l->n; i++) {
+        const struct ra *ra = l->p[i]->ra;
+        const char *gap = ra_closed_reason(ra);
+        struct authz_policy *to;
+
+        if (ra->target_refs.n ||
+            (ra->selector.set && !ilabels_cover(pod->labels, &ra->selector.labels)))
+            continue;
+        cc_origin(c, INDEX_RA, l->p[i]->meta);
+        if (!gap)
+            continue;
+        to = cc_grow(c, &in->policies, &in->n_policies, cap, sizeof *to);
+        if (!to)
+            return;
+        to->namespace_ = cc_copy(c, l->p[i]->meta->ns);
+        to->name = cc_copy(c, l->p[i]->meta->name);
+        to->action = PROG_DENY;
+        to->closed = slice_str(gap);
+    }
+}
+
 struct prog *compile_inbound(struct cc *c)
 {
     struct slice ns = c->client->namespace_, root = c->mesh->root_namespace;
@@ -344,8 +318,11 @@ struct prog *compile_inbound(struct cc *c)
     pa_origins(c, pod);
     ports(c, pod, in);
     policies_in(c, pod, root, in, &cap);
-    if (!slice_eq(root, ns))
+    tokens_in(c, pod, root, in, &cap);
+    if (!slice_eq(root, ns)) {
         policies_in(c, pod, ns, in, &cap);
+        tokens_in(c, pod, ns, in, &cap);
+    }
     if (in->n_policies)
         qsort(in->policies, in->n_policies, sizeof *in->policies, cmp_policy);
     fill_workload(c, pod, &in->self);

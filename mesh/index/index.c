@@ -15,6 +15,16 @@ static const struct {
     [INDEX_PA] = {"PeerAuthentication", "security.istio.io/"},
     [INDEX_AP] = {"AuthorizationPolicy", "security.istio.io/"},
     [INDEX_MESH] = {"Mesh", "tulle.dev/"},
+    [INDEX_RA] = {"RequestAuthentication", "security.istio.io/"},
+    [INDEX_GW] = {"Gateway", "networking.istio.io/"},
+    [INDEX_SC] = {"Sidecar", "networking.istio.io/"},
+    [INDEX_WE] = {"WorkloadEntry", "networking.istio.io/"},
+    [INDEX_WG] = {"WorkloadGroup", "networking.istio.io/"},
+    [INDEX_PC] = {"ProxyConfig", "networking.istio.io/"},
+    [INDEX_TE] = {"Telemetry", "telemetry.istio.io/"},
+    [INDEX_EF] = {"EnvoyFilter", "networking.istio.io/"},
+    [INDEX_WP] = {"WasmPlugin", "extensions.istio.io/"},
+    [INDEX_TX] = {"TrafficExtension", "extensions.istio.io/"},
 };
 
 const char *index_kind_name(enum index_kind k)
@@ -163,6 +173,7 @@ static void free_core(struct index *x)
     ISET_EACH (&x->namespaces, struct ix_ns, n) {
         mem_free(n->pa.p);
         mem_free(n->ap.p);
+        mem_free(n->ra.p);
         intern_drop_labels(&x->names, n->labels);
         intern_drop(&x->names, n->name);
         mem_free(n);
@@ -228,6 +239,16 @@ int index_put(struct index *x, enum index_kind kind, const json_t *obj, struct i
     case INDEX_PA:
     case INDEX_AP:
     case INDEX_MESH:
+    case INDEX_RA:
+    case INDEX_GW:
+    case INDEX_SC:
+    case INDEX_WE:
+    case INDEX_WG:
+    case INDEX_PC:
+    case INDEX_TE:
+    case INDEX_EF:
+    case INDEX_WP:
+    case INDEX_TX:
         rc = put_object(x, kind, obj, changes, err);
         break;
     default:
@@ -378,7 +399,7 @@ struct index_stats index_stats(const struct index *x)
                             .services = x->services.n,
                             .strings = x->names.texts.n};
 
-    for (int k = INDEX_VS; k <= INDEX_AP; k++)
-        s.policies += x->objects[k].n;
+    for (int k = INDEX_VS; k < INDEX_KINDS; k++)
+        s.policies += x->objects[k].n; /* Mesh is held apart */
     return s;
 }

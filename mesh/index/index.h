@@ -15,11 +15,18 @@
 #include "lib/data/json.h"
 #include "mesh/api/ap.h"
 #include "mesh/api/dr.h"
+#include "mesh/api/envoy.h"
+#include "mesh/api/gw.h"
 #include "mesh/api/k8s.h"
 #include "mesh/api/mesh_cr.h"
 #include "mesh/api/pa.h"
+#include "mesh/api/pc.h"
+#include "mesh/api/ra.h"
+#include "mesh/api/sc.h"
 #include "mesh/api/se.h"
+#include "mesh/api/te.h"
 #include "mesh/api/vs.h"
+#include "mesh/api/we.h"
 
 enum index_kind {
     INDEX_NAMESPACE,
@@ -33,6 +40,16 @@ enum index_kind {
     INDEX_PA,
     INDEX_AP,
     INDEX_MESH,
+    INDEX_RA,
+    INDEX_GW, /* this and those below: held for checks and status, nothing is compiled from them */
+    INDEX_SC,
+    INDEX_WE,
+    INDEX_WG,
+    INDEX_PC,
+    INDEX_TE,
+    INDEX_EF,
+    INDEX_WP,
+    INDEX_TX,
     INDEX_KINDS,
 };
 /* "VirtualService", ... */
@@ -90,6 +107,7 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_SE(host) index_token("se", host, SLICE_NULL)
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)
 #define INDEX_TOKEN_AP(ns) index_token("ap", ns, SLICE_NULL)
+#define INDEX_TOKEN_RA(ns) index_token("ra", ns, SLICE_NULL)
 
 #define INDEX_TOKEN_PODS(ns) index_token("pods", ns, SLICE_NULL) /* any in the namespace */
 
@@ -173,6 +191,14 @@ struct ix_object {
         const struct pa *pa;
         const struct ap *ap;
         const struct mesh_cr *mesh;
+        const struct ra *ra;
+        const struct gw *gw;
+        const struct sc *sc;
+        const struct we *we;
+        const struct wg *wg;
+        const struct pc *pc;
+        const struct te *te;
+        const struct envoy *envoy; /* EF, WP, TX */
     };
     struct slice *hosts; /* of VS, DR, SE: fully qualified, same order as in the object */
     uint32_t n_hosts;
@@ -204,6 +230,7 @@ const struct ix_objects *index_dr_of(const struct index *x, struct slice host);
 const struct ix_objects *index_se_of(const struct index *x, struct slice host);
 const struct ix_objects *index_pa_of(const struct index *x, struct slice ns);
 const struct ix_objects *index_ap_of(const struct index *x, struct slice ns);
+const struct ix_objects *index_ra_of(const struct index *x, struct slice ns);
 const struct ix_object *index_object(const struct index *x, enum index_kind kind, struct slice ns,
                                      struct slice name);
 /* ServiceEntry that claims an address (addresses without range, or index_set_address). NULL: none.

@@ -56,7 +56,7 @@ struct ix_ns {
     const struct istr *name;
     const struct ilabels *labels;
     struct ix_service *services;
-    struct ix_objects pa, ap;
+    struct ix_objects pa, ap, ra;
 };
 struct ix_node {
     struct arena arena;

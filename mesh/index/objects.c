@@ -134,6 +134,17 @@ static int resolve_hosts(const struct index *x, struct ix_object *o)
     return 0;
 }
 
+/* The list of its namespace for kinds that are found so. */
+static struct ix_objects *ns_list(struct ix_ns *n, enum index_kind kind)
+{
+    return kind == INDEX_PA ? &n->pa : kind == INDEX_AP ? &n->ap : &n->ra;
+}
+
+static bool by_namespace(enum index_kind kind)
+{
+    return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA;
+}
+
 /* --- in and out --------------------------------------------------------------------------------------- */
 static void note_object(const struct index *x, struct index_changes *c, const struct ix_object *o)
 {
@@ -165,6 +176,9 @@ static void note_object(const struct index *x, struct index_changes *c, const st
     case INDEX_AP:
         note(c, INDEX_TOKEN_AP(o->meta->ns));
         break;
+    case INDEX_RA:
+        note(c, INDEX_TOKEN_RA(o->meta->ns));
+        break;
     default:
         break;
     }
@@ -191,9 +205,9 @@ static void object_out(struct index *x, struct ix_object *o)
             if (ip_parse(o->se->addresses.p[i], &ip))
                 vips_remove(x, &ip, o);
         }
-    if (o->kind == INDEX_PA || o->kind == INDEX_AP) {
+    if (by_namespace(o->kind)) {
         n = ns_find(x, o->meta->ns);
-        list_del(o->kind == INDEX_PA ? &n->pa : &n->ap, o);
+        list_del(ns_list(n, o->kind), o);
     }
     iset_del(&x->objects[o->kind], o);
 }
@@ -221,11 +235,11 @@ static int object_in(struct index *x, struct ix_object *o)
 
     if (iset_reserve(&x->objects[o->kind]) < 0)
         return -1;
-    if (o->kind == INDEX_PA || o->kind == INDEX_AP) {
+    if (by_namespace(o->kind)) {
         n = ns_get(x, o->meta->ns);
-        if (!n || list_reserve(o->kind == INDEX_PA ? &n->pa : &n->ap) < 0)
+        if (!n || list_reserve(ns_list(n, o->kind)) < 0)
             return -1;
-        list_add(o->kind == INDEX_PA ? &n->pa : &n->ap, o);
+        list_add(ns_list(n, o->kind), o);
     }
     iset_add(&x->objects[o->kind], o);
     if (by >= 0 && !o->invalid && hosts_in(x, o, (enum by_host)by) < 0)
@@ -274,6 +288,32 @@ static int decode(struct ix_object *o, const json_t *obj, struct findings *f)
         return 0;
     case INDEX_MESH:
         DECODE(mesh_cr, mesh, mesh_cr);
+        return 0;
+    case INDEX_RA:
+        DECODE(ra, ra, ra);
+        return 0;
+    case INDEX_GW:
+        DECODE(gw, gw, gw);
+        return 0;
+    case INDEX_SC:
+        DECODE(sc, sc, sc);
+        return 0;
+    case INDEX_WE:
+        DECODE(we, we, we);
+        return 0;
+    case INDEX_WG:
+        DECODE(wg, wg, wg);
+        return 0;
+    case INDEX_PC:
+        DECODE(pc, pc, pc);
+        return 0;
+    case INDEX_TE:
+        DECODE(te, te, te);
+        return 0;
+    case INDEX_EF:
+    case INDEX_WP:
+    case INDEX_TX:
+        DECODE(envoy, envoy, envoy);
         return 0;
     default:
         return -1;
@@ -452,6 +492,13 @@ const struct ix_objects *index_ap_of(const struct index *x, struct slice ns)
     const struct ix_ns *n = ns_find(x, ns);
 
     return n && n->ap.n ? &n->ap : NULL;
+}
+
+const struct ix_objects *index_ra_of(const struct index *x, struct slice ns)
+{
+    const struct ix_ns *n = ns_find(x, ns);
+
+    return n && n->ra.n ? &n->ra : NULL;
 }
 
 const struct ix_object *index_se_by_ip(const struct index *x, const struct ipaddr *ip,
