@@ -237,9 +237,11 @@ $(O)/bench/%: bench/%.c $(call archives_of,proxy) | $(PBH)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,proxy) -ldl
+bench: all $(O)/bench/load $(O)/bench/backend ## beside Envoy, HAProxy and nginx, in ratios; writes docs/benchmarks.md (ROWS="http rate-1000" PEERS=envoy QUICK=1 narrow it, without writing)
+	$(Q)bench/compare.py $(O) --rows "$(ROWS)" --peers "$(PEERS)" $(if $(QUICK),--quick) $(if $(ROWS)$(PEERS)$(QUICK),,--write)
 bench-fleet: all $(O)/bench/fleet ## what 2,000 sidecars cost the control plane (FLEET="--services 10000 --endpoints 100000")
 	$(Q)eval "$$(TULLE_CLUSTER_DIR= tests/cluster/env.sh)"; bench/fleet.py $(O) $(FLEET)
-demo: ## a real cluster, the mesh, an application, a canary under load
+demo: ## a real cluster, the mesh, an application, a canary under load (DEMO=local: without a cluster)
 	$(Q)tools/demo.sh $(or $(DEMO),cluster)
 demo-clean: ## undo what demo left behind
 	$(Q)tools/demo.sh clean
@@ -262,7 +264,7 @@ help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-22s %s\n", $$1, $$2}'
 
 .PHONY: all install deps unit check scenario asan check-asan tsan check-tsan clang golden fuzz \
-	cluster-up cluster-down integration e2e bench-fleet demo demo-clean test manifests docs graph lint \
+	cluster-up cluster-down integration e2e bench bench-fleet demo demo-clean test manifests docs graph lint \
 	format clean help
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

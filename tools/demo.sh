@@ -6,9 +6,12 @@
 #
 #   tools/demo.sh cluster    on the test cluster, or on the one that KUBECONFIG names (images then go
 #                            to the registry of TULLE_REGISTRY); leaves everything running
+#   tools/demo.sh local      a smaller story without any cluster, in seconds once the programs are built
 #   tools/demo.sh clean      take away what it made; the test cluster goes down
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
+
+[ "${1:-}" != local ] || exec tools/demo/local.sh
 
 # The tests use the same cluster and namespaces: one at a time, as tests/e2e/run.sh has it.
 if [ -z "${E2E_LOCKED:-}" ]; then

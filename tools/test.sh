@@ -36,6 +36,9 @@ step "build with clang" make -j"$jobs" FLAVOUR=clang all
 step "layers" tools/graph.sh
 step "support table, schemas and references agree" tools/crds.py --check
 step "check" make -j"$jobs" check
+if [ "$cluster" = yes ]; then
+    step "demo without a cluster" tools/demo/local.sh --check "${BUILD:-build}/release/bin"
+fi
 step "check under ASan and UBSan" make -j"$jobs" check-asan
 step "check under TSan" make -j"$jobs" check-tsan
 
@@ -60,7 +63,7 @@ elif [ "${CI:-}" = true ]; then
     echo "CI promises root, and this is not root"
     failed+=("root")
 else
-    echo "skipped: integration and e2e (the test cluster needs root)"
+    echo "skipped: demo, integration and e2e (namespaces and the test cluster need root)"
 fi
 rm -f "$cluster_log"
 
