@@ -26,6 +26,7 @@ struct incoming {
     struct prog_service *service; /* counted */
     struct buf early;             /* bytes read so far */
     struct know_waiter waiter;
+    bool asking; /* the operator was asked who was dialled: no byte goes anywhere before it answers */
     struct loop_timer timer;
     struct loop_task gone;
     struct chan *race;            /* dialled meanwhile */
@@ -304,7 +305,7 @@ static void incoming_event(void *user, unsigned events)
             tls_opened(in);
         return;
     }
-    if (events & CHAN_READ)
+    if ((events & CHAN_READ) && !in->asking)
         incoming_readable(in);
 }
 
@@ -335,24 +336,17 @@ static void outbound_answered(struct know_waiter *waiter, enum know_state state)
     struct incoming *in = CONTAINER_OF(waiter, struct incoming, waiter);
     char text[SOCK_TEXT_MAX];
     struct prog_service *svc = NULL;
+    in->asking = false;
     if (state == KNOW_VALUE)
         state = know_service(&in->down.worker->know, address_key(&in->down.info, text), &svc);
     outbound_known(in, state, svc);
-}
-
-static bool in_pod_ranges(const struct prog_settings *s, const struct ipaddr *ip)
-{
-    for (uint32_t i = 0; s && i < s->n_pod_cidrs; i++)
-        if (cidr_contains(&s->pod_cidrs[i], ip))
-            return true;
-    return false;
 }
 
 static void outbound_look_up(struct incoming *in)
 {
     struct know *k = &in->down.worker->know;
     struct ipaddr ip = address_of(&in->down.info.orig);
-    if (!know_in_mesh(k, slice_of(ip.b, ip.len)) && !in_pod_ranges(k->settings, &ip)) {
+    if (!know_asks_for(k, &ip)) {
         outbound_known(in, KNOW_ABSENT, NULL);
         return;
     }
@@ -360,7 +354,8 @@ static void outbound_look_up(struct incoming *in)
     struct slice key = address_key(&in->down.info, text);
     struct prog_service *svc = NULL;
     enum know_state st = know_service(k, key, &svc);
-    if (st == KNOW_WAITING)
+    in->asking = st == KNOW_WAITING;
+    if (in->asking)
         know_wait_service(k, key, &in->waiter, outbound_answered);
     else
         outbound_known(in, st, svc);

@@ -310,6 +310,16 @@ bool know_in_mesh(const struct know *k, struct slice host_or_address)
     return k->settings && prog_filter_has(&k->settings->filter, host_or_address);
 }
 
+bool know_asks_for(const struct know *k, const struct ipaddr *ip)
+{
+    if (know_in_mesh(k, slice_of(ip->b, ip->len)))
+        return true;
+    for (uint32_t i = 0; k->settings && i < k->settings->n_pod_cidrs; i++)
+        if (cidr_contains(&k->settings->pod_cidrs[i], ip))
+            return true;
+    return false;
+}
+
 int64_t know_wait_ns(const struct know *k)
 {
     uint32_t ms = k->settings ? k->settings->discovery_wait_ms : 0;

@@ -101,5 +101,7 @@ void know_wait_workload(struct know *k, struct slice address, int64_t wait_ns,
                         struct know_waiter *w, void (*cb)(struct know_waiter *, enum know_state));
 void know_wait_cancel(struct know_waiter *w);
 /* Is there a service of this host (lower case, without port) or address (raw bytes) in the mesh? */
+/* May something of the mesh have that address? Then the operator is asked who it is. */
+bool know_asks_for(const struct know *k, const struct ipaddr *ip);
 bool know_in_mesh(const struct know *k, struct slice host_or_address);
 int64_t know_wait_ns(const struct know *k);

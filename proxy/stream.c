@@ -598,10 +598,13 @@ static void stream_route(struct stream *s)
     }
     s->attempt.cluster =
         s->match.cluster->original_dst
-            ? up_cluster_direct(s->worker, "PassthroughCluster", &s->down->info.orig)
+            ? up_cluster_dialled(s->worker, &s->down->info.orig)
             : up_cluster_get(s->worker, s->service, s->match.destination->cluster);
     if (!s->attempt.cluster) {
-        stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
+        if (s->match.cluster->original_dst)
+            stream_reply(s, 503, FLAG_NC, "no_answer_from_operator", SLICE_NULL, SLICE_NULL);
+        else
+            stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
         return;
     }
     if (route->timeout_ms)

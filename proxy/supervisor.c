@@ -209,11 +209,13 @@ static void say_death(int status)
         LOG(ERROR, "Data process ended", "code=%d", WEXITSTATUS(status));
 }
 
-/* The child is gone. True when the supervisor is to end, with *ret_code. */
+/* The child is gone. True when the supervisor is to end, with *ret_code: it was stopped, it has left as
+ * it was asked to (/quitquitquit), or it cannot work with what it was given. */
 static bool child_gone(struct supervisor *s, int status, int *ret_code)
 {
     s->child = 0;
-    if (WIFEXITED(status) && (s->stopping || WEXITSTATUS(status) == EXIT_BAD_CONFIG)) {
+    if (WIFEXITED(status) &&
+        (s->stopping || WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_BAD_CONFIG)) {
         *ret_code = WEXITSTATUS(status);
         return true;
     }

@@ -322,8 +322,12 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
         *ret_why = "cluster_not_found";
         return NULL;
     }
-    if (cfg->original_dst)
-        return up_cluster_direct(w, "PassthroughCluster", &info->orig);
+    if (cfg->original_dst) {
+        struct up_cluster *c = up_cluster_dialled(w, &info->orig);
+        if (!c)
+            *ret_why = "no_answer_from_operator";
+        return c;
+    }
     return up_cluster_get(w, (struct prog_service *)(uintptr_t)svc, m.destination->cluster);
 }
 

@@ -5,6 +5,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "proxy/guard.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/worker.h"
 
@@ -244,6 +245,23 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
     }
     c->live_stale = true;
     return cluster_list(w, k, c);
+}
+
+struct up_cluster *up_cluster_dialled(struct worker *w, const struct sock_addr *addr)
+{
+    char text[SOCK_TEXT_MAX];
+    struct prog_service *svc = NULL;
+    struct ipaddr ip = address_of(addr);
+    enum know_state state = KNOW_ABSENT;
+
+    if (know_asks_for(&w->know, &ip))
+        state = know_service(&w->know, slice_str(sock_addr_text(addr, text)), &svc);
+    if (state == KNOW_WAITING || state == KNOW_WITHHELD)
+        return NULL;
+    /* A service's own address that is carried as dialled: kube-proxy picks the endpoint. */
+    if (!svc || svc->n_clusters != 1 || svc->clusters[0].original_dst)
+        return up_cluster_direct(w, "PassthroughCluster", addr);
+    return up_cluster_get(w, svc, 0);
 }
 
 /* Unlist a cluster: no new request finds it; it is freed with its last user. */

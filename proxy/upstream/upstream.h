@@ -62,6 +62,10 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
 /* A cluster that is no service: one host, plaintext (the application, a pass-through address).
  * `name` as metrics and logs show it. Cached by name and address. */
 struct up_cluster *up_cluster_direct(struct worker *w, const char *name, const struct sock_addr *addr);
+/* What the client dialled, where it chose the endpoint itself (headless services, PASSTHROUGH): the
+ * workload at that address as the mesh knows it, mutual TLS included; plaintext only where it knows
+ * none. NULL: not known yet, or no memory. */
+struct up_cluster *up_cluster_dialled(struct worker *w, const struct sock_addr *addr);
 struct up_cluster *up_cluster_ref(struct up_cluster *c);
 void up_cluster_unref(struct up_cluster *c);
 /* Follow a change of knowledge. Clusters of a service that is gone go with their last connection. */

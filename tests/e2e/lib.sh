@@ -257,7 +257,8 @@ capture_stop() {
     pid=$(cat "$1.pid")
     sleep 0.5
     kill -INT "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null ||
+        eventually 5 not kill -0 "$pid" >/dev/null # started by another shell than this one
     grep -q '^0 packets dropped by kernel' "$1.log" || { cat "$1.log"; return 1; }
 }
 capture_text() { tcpdump -r "$1" -nn -A "${@:2}" 2>/dev/null; }
