@@ -17,6 +17,7 @@
 #include "proxy/data.h"
 #include "proxy/init.h"
 #include "proxy/telemetry.h"
+#include "proxy/trim.h"
 #include "proxy/upstream/upstream.h"
 
 /* The leak check of ASan attaches to its process, which this rule would forbid. */
@@ -191,6 +192,7 @@ static void open_if_ready(struct data *d)
     if (d->opened || !d->control.ready || (d->identity && !identity_ready(d->identity)))
         return;
     d->opened = true;
+    trim_after_start();
     order_all(d, open_worker);
     LOG(INFO, "Ready", "after_ms=%lld",
         (long long)((clock_now(&d->clock) - d->started_ns) / NS_PER_MS));

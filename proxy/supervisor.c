@@ -21,6 +21,7 @@
 #include "lib/io/sock.h"
 #include "proxy/handover.h"
 #include "proxy/options.h"
+#include "proxy/trim.h"
 
 enum { FDS_MAX = 256, RESTART_MAX_MS = 1000, STEADY_S = 10 };
 
@@ -275,6 +276,7 @@ static int supervise(struct supervisor *s)
     if (sig < 0 || child_start(s) < 0)
         return EXIT_FAILURE;
     int code = EXIT_FAILURE;
+    trim_after_start();
     for (;;) {
         struct pollfd p[2] = {{.fd = sig, .events = POLLIN}, {.fd = s->channel, .events = POLLIN}};
         if (poll(p, 2, -1) < 0 && errno != EINTR)
