@@ -249,17 +249,33 @@ for form in native classic; do
     check "$form: and the pod goes in time" eventually 15 gone "last-$form"
 done
 
-# --- under load
+# --- under load, both forms at a time
+both() { # COMMAND...: with each form as last argument, at the same time
+    local pids=() form p rc=0
+    for form in native classic; do
+        "$@" $form &
+        pids+=($!)
+    done
+    for p in "${pids[@]}"; do
+        wait "$p" || rc=1
+    done
+    return $rc
+}
+evict_web() { evict "app=web-$1"; }
+up() { scale "$1" 4; }
+down() { scale "$1" 1; }
 for form in native classic; do
     check "$form: the client's proxy knows" eventually 10 answers 200 "$life" "$loader" "http://web-$form/"
-    load_start "$out" "$life" "$loader" --rate 100 --seconds 35 "http://web-$form/"
-    sleep 1
-    check "$form: restart under 100 requests a second" roll $form
-    check "$form: a pod is evicted" evict app=web-$form
-    check "$form: up to four" scale $form 4
-    check "$form: down to one" scale $form 1
-    check "$form: the load ends" load_end "$out"
-    check "$form: not one request failed" no_failure "$out"
+    load_start "$out.$form" "$life" "$loader" --rate 100 --seconds 35 "http://web-$form/"
+done
+sleep 1
+check "restart under 100 requests a second" both roll
+check "a pod of each is evicted" both evict_web
+check "up to four" both up
+check "down to one" both down
+for form in native classic; do
+    check "$form: the load ends" load_end "$out.$form"
+    check "$form: not one request failed" no_failure "$out.$form"
 done
 check "no pod hangs" nothing_hangs
 check "the CronJob's Job completed" eventually 75 cron_done
