@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Key: a namespace. A meshed one holds the root bundle in ConfigMap istio-ca-root-cert; when its label
- * goes, so does the map, if we made it. */
+/* Key: a namespace. A meshed one, and one with a pod that asked for a sidecar by itself, holds the root
+ * bundle in ConfigMap istio-ca-root-cert; when its label and the last sidecar have gone, so does the
+ * map, if we made it. */
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/hash.h"
@@ -70,6 +72,18 @@ static void synced(void *user, bool absent)
 static const struct kube_store_ops store_ops = {
     .decode = decode, .unref = unref, .changed = changed, .synced = synced};
 
+/* Does a pod of the namespace carry a sidecar? O(pods); asked where no label says so. */
+static bool has_sidecar(const struct model *m, struct slice ns)
+{
+    for (struct map_entry *e = NULL; (e = map_next(&m->pods, e));) {
+        const struct pod_fact *p = e->value;
+        struct slice key = slice_of(e->key, e->key_len), of;
+        if (p->proxy && !p->gone && slice_next(&key, '/', &of) && slice_eq(of, ns))
+            return true;
+    }
+    return false;
+}
+
 static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *ret_recheck_ns,
                 struct err *err)
 {
@@ -85,7 +99,7 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
         return 0; /* the namespace took its map along */
     struct rootcert_seen seen = {
         .ns = key,
-        .meshed = f->meshed,
+        .meshed = f->meshed || has_sidecar(m, key),
         .terminating = f->terminating,
         .roots = slice_str(signer_state(ctl->op->signer).roots_pem),
     };
@@ -102,6 +116,24 @@ static void namespace_(void *user, struct slice name)
     struct ctl_rootcert *c = user;
     if (c->ctl.op->model.synced)
         ctl_poke(&c->ctl, name);
+}
+
+/* In a namespace without label: a sidecar came, or the last one may have gone. */
+static void pod(void *user, struct slice ns, struct slice name)
+{
+    struct ctl_rootcert *c = user;
+    const struct model *m = &c->ctl.op->model;
+    const struct ns_fact *f = model_namespace(m, ns);
+    char key[400];
+    if (!m->synced || !f || f->meshed || !slice_copy(ns, key, sizeof key))
+        return;
+    bool have = kube_store_get(c->store, key, NAME_ROOT_MAP) != NULL;
+    int n = snprintf(key, sizeof key, "%.*s/%.*s", SL_FMT(ns), SL_FMT(name));
+    const struct pod_fact *p =
+        n < (int)sizeof key ? map_get(&m->pods, slice_of(key, (size_t)n)) : NULL;
+    bool carries = p && p->proxy && !p->gone;
+    if (have ? !carries && !has_sidecar(m, ns) : carries)
+        ctl_poke(&c->ctl, ns);
 }
 
 void ctl_rootcert_changed(struct ctl_rootcert *c)
@@ -130,8 +162,8 @@ int ctl_rootcert_new(struct op *op, struct ctl_rootcert **ret, struct err *err)
         ctl_rootcert_free(c);
         return -1;
     }
-    model_listen(&op->model, &(struct model_listener){.namespace_ = namespace_, .synced = all_read,
-                                                      .user = c});
+    model_listen(&op->model, &(struct model_listener){.namespace_ = namespace_, .pod = pod,
+                                                      .synced = all_read, .user = c});
     *ret = c;
     return 0;
 }

@@ -191,6 +191,15 @@ expect "restored, it serves" "curl -fs http://127.0.0.1:$mon/readyz"
 # --- label off, cleanup
 kubectl label ns $ns istio-injection- >/dev/null
 expect "label off: the bundle goes" '! kubectl get cm -n $ns istio-ca-root-cert'
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: v1
+kind: Pod
+metadata: {name: guest, labels: {sidecar.istio.io/inject: "true"}}
+spec: {containers: [{name: a, image: none.invalid/none}, {name: istio-proxy, image: none.invalid/none}]}
+Y
+expect "a pod that asks by itself brings the bundle" "kubectl get cm -n $ns istio-ca-root-cert"
+kubectl delete pod -n $ns guest --force --grace-period=0 >/dev/null 2>&1
+expect "and takes it along" '! kubectl get cm -n $ns istio-ca-root-cert'
 kubectl label ns $ns istio-injection=enabled >/dev/null
 until_true 10 "kubectl get cm -n $ns istio-ca-root-cert"
 anon=$(awk '/^Anonymous/ {print $2}' "/proc/$pid/smaps_rollup")
