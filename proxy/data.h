@@ -10,6 +10,7 @@
 #include "proxy/dns.h"
 #include "proxy/handover.h"
 #include "proxy/identity.h"
+#include "proxy/leave.h"
 #include "proxy/options.h"
 #include "proxy/worker.h"
 
@@ -36,7 +37,8 @@ struct data {
     struct loop_signal signals;
     struct loop_timer timer;     /* drain, save */
     struct loop_task save;
-    int64_t started_ns, started_wall_ns, drain_until_ns;
+    int64_t started_ns, started_wall_ns;
+    struct leave leave;
     int supervisor;              /* channel; -1: none */
     bool opened;                 /* workers accept */
     bool draining;               /* inbound ends */

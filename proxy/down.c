@@ -16,8 +16,8 @@ void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct ch
         d->next->prev = &d->next;
     w->downs = d;
     w->n_downs++;
-    if (info->inbound)
-        atomic_fetch_add_explicit(&w->n_inbound, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(info->inbound ? &w->n_inbound : &w->n_outbound, 1,
+                              memory_order_relaxed);
 }
 
 void down_leave(struct down *d)
@@ -29,8 +29,8 @@ void down_leave(struct down *d)
         d->next->prev = d->prev;
     d->prev = NULL;
     d->worker->n_downs--;
-    if (d->info.inbound)
-        atomic_fetch_sub_explicit(&d->worker->n_inbound, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(d->info.inbound ? &d->worker->n_inbound : &d->worker->n_outbound, 1,
+                              memory_order_relaxed);
     down_info_fini(&d->info);
 }
 

@@ -25,8 +25,11 @@ struct down {
     struct worker *worker;
     struct chan *chan;
     struct down_info info;
-    /* Finish: no new request after the current one; close when idle. */
+    /* Finish: the next answer is the last one; close when idle for the worker's grace, during which a
+     * request that is on its way is still served. May be NULL. */
     void (*drain)(struct down *d);
+    /* Close now if nothing is under way. May be NULL. */
+    void (*close_idle)(struct down *d);
     /* Close now. */
     void (*abort)(struct down *d);
 };

@@ -82,17 +82,32 @@ static void down_abort(struct down *d)
     down_close(CONTAINER_OF(d, struct h1_down, down));
 }
 
-static void down_drain(struct down *base)
-{
-    struct h1_down *d = CONTAINER_OF(base, struct h1_down, down);
-    d->close = true;
-    if (!d->stream && buf_len(&d->out) == 0)
-        down_close(d);
-}
-
 static void timer_close(struct loop_timer *t)
 {
     down_close(CONTAINER_OF(t, struct h1_down, timer));
+}
+
+/* Between two requests, with nothing of the next one read and nothing of the last one to be sent. */
+static bool is_idle(const struct h1_down *d)
+{
+    return !d->stream && !d->head_seen && !d->close && h1_at_start(&d->parser) &&
+           buf_len(&d->in) == 0 && buf_len(&d->out) == 0;
+}
+
+/* Closing at once would fail a request that is on its way and must not be repeated (RFC 9112 9.6): it is
+ * served, and its answer says that it is the last one. */
+static void down_drain(struct down *base)
+{
+    struct h1_down *d = CONTAINER_OF(base, struct h1_down, down);
+    if (is_idle(d))
+        loop_timer_in(loop_of(d), &d->timer, worker_drain_grace(base->worker), timer_close);
+}
+
+static void down_close_idle(struct down *base)
+{
+    struct h1_down *d = CONTAINER_OF(base, struct h1_down, down);
+    if (is_idle(d))
+        down_close(d);
 }
 
 static void head_late(struct loop_timer *t)
@@ -109,8 +124,12 @@ static void head_late(struct loop_timer *t)
 
 static void go_idle(struct h1_down *d)
 {
+    struct worker *w = d->down.worker;
+    int64_t wait = w->limits->idle_timeout_ns;
+    if (d->down.info.inbound && w->draining)
+        wait = w->no_idle ? 0 : MIN(wait, worker_drain_grace(w));
     buf_fini(&d->in);
-    loop_timer_in(loop_of(d), &d->timer, d->down.worker->limits->idle_timeout_ns, timer_close);
+    loop_timer_in(loop_of(d), &d->timer, wait, timer_close);
 }
 
 /* --- end of turn: write what was queued, then the next request ---------------------------------------- */
@@ -511,6 +530,7 @@ void h1_start(struct worker *w, struct chan *chan, struct down_info *info,
     down_enter(&d->down, w, DOWN_HTTP, chan, info);
     d->down.abort = down_abort;
     d->down.drain = down_drain;
+    d->down.close_idle = down_close_idle;
     d->service = service;
     d->unanswered = unanswered;
     struct h1_limits limits = {.head_bytes = w->limits->head_bytes,

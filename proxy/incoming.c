@@ -71,6 +71,13 @@ static void incoming_abort(struct down *d)
     incoming_end(CONTAINER_OF(d, struct incoming, down));
 }
 
+static void incoming_close_idle(struct down *d)
+{
+    struct incoming *in = CONTAINER_OF(d, struct incoming, down);
+    if (buf_len(&in->early) == 0 && !chan_is_tls(d->chan))
+        incoming_end(in);
+}
+
 /* Close a connection whose refusal must be seen: counted, logged, flagged. */
 static void incoming_refuse(struct incoming *in, unsigned flag, const char *details)
 {
@@ -412,7 +419,7 @@ void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
     buf_init(&in->early, EARLY_MAX);
     down_enter(&in->down, w, DOWN_INCOMING, c, &info);
     in->down.abort = incoming_abort;
-    in->down.drain = NULL;
+    in->down.close_idle = incoming_close_idle;
     chan_owner(c, incoming_event, in);
     if (inbound)
         inbound_look_up(in);

@@ -27,7 +27,13 @@
 #endif
 #endif
 
-enum { FDS_MAX = 256, CONFIG_MAX = 256 << 20, DRAIN_DEFAULT_MS = 5000, DRAIN_POLL_MS = 100 };
+enum {
+    FDS_MAX = 256,
+    CONFIG_MAX = 256 << 20,
+    DRAIN_POLL_MS = 100,
+    GRACE_DEFAULT_S = 30, /* terminationGracePeriodSeconds of a pod that says nothing */
+    APP_SETTLE_MS = 1000,
+};
 
 static const char *env(const char *name, const char *otherwise)
 {
@@ -105,13 +111,20 @@ static void stop_worker(struct worker *w)
     loop_stop(w->loop);
 }
 
-/* Inbound connections on all workers: each counts on its own thread and tells through an atomic. */
-bool data_drained(const struct data *d)
+/* Connections on all workers: each counts on its own thread and tells through an atomic. */
+static unsigned connections(const struct data *d, bool inbound)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < d->n_workers; i++)
-        n += atomic_load_explicit(&d->workers[i].worker->n_inbound, memory_order_relaxed);
-    return d->draining && n == 0;
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        const struct worker *w = d->workers[i].worker;
+        n += atomic_load_explicit(inbound ? &w->n_inbound : &w->n_outbound, memory_order_relaxed);
+    }
+    return n;
+}
+
+bool data_drained(const struct data *d)
+{
+    return d->draining && connections(d, true) == 0;
 }
 
 static void leave_now(struct data *d)
@@ -123,10 +136,25 @@ static void leave_now(struct data *d)
 static void drain_tick(struct loop_timer *t)
 {
     struct data *d = CONTAINER_OF(t, struct data, timer);
-    if (data_drained(d) || loop_now(d->loop) >= d->drain_until_ns)
+    const char *tables = getenv("TULLE_PROC_NET");
+    /* Listeners by hand are no pod's: other users' sockets are none of our application's. */
+    bool in_pod = tables || d->options.n_listen == 0;
+    struct leave_view v = {.now_ns = loop_now(d->loop),
+                           .app = in_pod ? app_life(tables, getuid()) : APP_UNKNOWN,
+                           .inbound = connections(d, true),
+                           .outbound = connections(d, false)};
+    switch (leave_step(&d->leave, &v)) {
+    case LEAVE_END:
         leave_now(d);
-    else
-        loop_timer_in(d->loop, &d->timer, DRAIN_POLL_MS * NS_PER_MS, drain_tick);
+        return;
+    case LEAVE_CLOSE_IDLE:
+        LOG(INFO, "The application has gone", "inbound=%u outbound=%u", v.inbound, v.outbound);
+        order_all(d, worker_drain_idle_now);
+        break;
+    case LEAVE_WAIT:
+        break;
+    }
+    loop_timer_in(d->loop, &d->timer, DRAIN_POLL_MS * NS_PER_MS, drain_tick);
 }
 
 void data_drain(struct data *d)
@@ -142,11 +170,15 @@ void data_leave(struct data *d)
 {
     if (d->leaving)
         return;
+    uint64_t grace_s;
     d->leaving = true;
+    if (!slice_u64(slice_str(env("TULLE_GRACE_S", "")), 86400, &grace_s))
+        grace_s = GRACE_DEFAULT_S;
+    /* Told to drain beforehand: a native sidecar, which is ended when the application has gone. */
+    d->leave.settle_ns = d->draining ? 0 : APP_SETTLE_MS * NS_PER_MS;
     data_drain(d);
-    uint32_t ms = d->control.settings && d->control.settings->drain_ms ? d->control.settings->drain_ms
-                                                                      : DRAIN_DEFAULT_MS;
-    d->drain_until_ns = loop_now(d->loop) + ms * NS_PER_MS;
+    d->leave.drained_ns = loop_now(d->loop) + leave_drain_ns(getenv("PROXY_CONFIG"));
+    d->leave.kill_ns = loop_now(d->loop) + MAX((int64_t)grace_s - 1, 1) * NS_PER_S;
     loop_timer_in(d->loop, &d->timer, 0, drain_tick);
 }
 

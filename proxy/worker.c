@@ -91,7 +91,7 @@ fail:
     return -1;
 }
 
-enum { ACCEPTS_PER_TURN = 64 };
+enum { ACCEPTS_PER_TURN = 64, DRAIN_DEFAULT_MS = 5000 };
 
 static void on_listener(struct loop_io *io, unsigned events)
 {
@@ -130,6 +130,22 @@ void worker_drain(struct worker *w)
         if (d->info.inbound && d->drain)
             d->drain(d);
     }
+}
+
+void worker_drain_idle_now(struct worker *w)
+{
+    w->draining = w->no_idle = true;
+    for (struct down *d = w->downs, *next; d; d = next) {
+        next = d->next;
+        if (d->info.inbound && d->close_idle)
+            d->close_idle(d);
+    }
+}
+
+int64_t worker_drain_grace(const struct worker *w)
+{
+    const struct prog_settings *s = w->know.settings;
+    return (s && s->drain_ms ? s->drain_ms : DRAIN_DEFAULT_MS) * NS_PER_MS;
 }
 
 void worker_free(struct worker *w)

@@ -59,8 +59,9 @@ struct worker {
     unsigned n_listeners;
     struct down *downs;             /* list of downstream connections, for draining */
     uint32_t n_downs;
-    atomic_uint n_inbound;          /* inbound ones; read by the control thread while draining */
+    atomic_uint n_inbound, n_outbound; /* of them; read by the control thread while draining */
     bool draining;                  /* inbound only: answers carry Connection: close */
+    bool no_idle;                   /* draining, and nobody is left to answer another request */
     uint64_t requests, connections; /* for the admin page and syscall gates */
 };
 
@@ -75,8 +76,13 @@ int worker_new(unsigned id, const struct clock *clock, const struct limits *limi
                const struct listener *listeners, unsigned n_listeners, struct worker **ret,
                struct err *err);
 int worker_open(struct worker *w, struct err *err);
-/* Inbound drains: answers carry Connection: close, idle inbound connections go. Outbound goes on. */
+/* Inbound drains: answers carry Connection: close; idle inbound connections go after a grace, as a
+ * request may be on its way. Outbound goes on. */
 void worker_drain(struct worker *w);
+/* The same without the grace: the application has gone. */
+void worker_drain_idle_now(struct worker *w);
+/* How long an inbound connection may be idle while draining. */
+int64_t worker_drain_grace(const struct worker *w);
 void worker_free(struct worker *w);
 
 /* The source address to dial from: 127.0.0.6 or ::6 towards the application (that is what the pod's

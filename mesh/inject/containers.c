@@ -73,6 +73,13 @@ static void env_add_address(struct inject *in, json_t *env, const char *what, co
     env_add(in, env, name, host);
 }
 
+/* How long the pod may take to end, as the API server has filled it in. */
+static json_int_t grace_seconds(const struct inject *in)
+{
+    const json_t *v = json_object_get(in->spec, "terminationGracePeriodSeconds");
+    return json_is_integer(v) && json_integer_value(v) >= 0 ? json_integer_value(v) : 30;
+}
+
 static json_t *make_env(struct inject *in)
 {
     const struct inject_settings *s = in->set;
@@ -107,6 +114,11 @@ static json_t *make_env(struct inject *in)
         snprintf(owner, sizeof owner, "kubernetes://apis/%.120s/namespaces/%.63s/%ss/%.253s",
                  in->owner_api ? in->owner_api : "v1", in->req->ns, kind, in->workload);
         env_add(in, env, "ISTIO_META_OWNER", owner);
+    }
+    /* Signalled together with the application, the proxy outlives it within the pod's grace period. */
+    if (!in->opt.native) {
+        snprintf(kind, sizeof kind, "%lld", (long long)grace_seconds(in));
+        env_add(in, env, "TULLE_GRACE_S", kind);
     }
     json_object_foreach(jobj(config, "proxyMetadata"), key, v)
         env_add(in, env, key, json_string_value(v));

@@ -554,7 +554,15 @@ class Scenario:
         self.listens.append((name, destination))
 
     def do_env(self, name, value):
-        self.env[name] = value.replace("$PORT", str(self.port))
+        self.env[name] = value.replace("$PORT", str(self.port)).replace("$DIR", self.dir)
+
+    def do_file(self, name, text=""):
+        """A file in the scenario's own folder ($DIR)."""
+        path = os.path.join(self.dir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path + ".new", "w") as f:
+            f.write(text.replace("$PORT", str(self.port)).replace("$UID", str(os.getuid())))
+        os.rename(path + ".new", path)
 
     def do_clock(self, which):
         self.real_clock = which == "real"
