@@ -30,6 +30,15 @@ void arena_fini(struct arena *a)
     *a = (struct arena){.cap = a->cap};
 }
 
+size_t arena_content(const struct arena *a)
+{
+    size_t n = 0;
+
+    for (const struct arena_block *b = a->head; b; b = b->next)
+        n += b->used;
+    return n;
+}
+
 void arena_reset(struct arena *a)
 {
     struct arena_block *b = a->head;

@@ -23,6 +23,8 @@ static inline void arena_free(struct arena *a)
 {
     arena_fini(a);
 } /* for CLEANUP */
+/* Bytes that the objects take: the first block that would hold all of them, made again in this order. */
+size_t arena_content(const struct arena *a);
 /* Keep the first block, forget all objects. */
 void arena_reset(struct arena *a);
 /* Zeroed, aligned to 16. NULL when out of memory or over the cap. */

@@ -11,10 +11,16 @@
 /* --- life ------------------------------------------------------------------------------------------ */
 void *prog_new(enum prog_kind kind, size_t size, struct slice key, struct slice version)
 {
+    return prog_new_room(kind, size, key, version, 0);
+}
+
+void *prog_new_room(enum prog_kind kind, size_t size, struct slice key, struct slice version,
+                    size_t room)
+{
     struct arena a;
     struct prog *r;
 
-    arena_init(&a, size + 256, 0);
+    arena_init(&a, room ? room : size + 256, 0);
     r = arena_alloc(&a, size);
     if (!r)
         return NULL;

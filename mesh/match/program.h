@@ -51,6 +51,9 @@ void prog_unref(const void *resource);
 void prog_unrefp(void *pp); /* for CLEANUP */
 /* A zeroed resource of `size` bytes in its own arena with one reference; NULL without memory. */
 void *prog_new(enum prog_kind kind, size_t size, struct slice key, struct slice version);
+/* The same with `room` bytes in the arena's first block (0: some). */
+void *prog_new_room(enum prog_kind kind, size_t size, struct slice key, struct slice version,
+                    size_t room);
 
 struct prog_strings {
     struct slice *p;

@@ -12,6 +12,7 @@
 struct rd {
     struct arena *a;
     struct err *err;
+    unsigned regexes;
 };
 
 #define AT(up, key) (&FPATH_KEY(up, key))
@@ -177,6 +178,7 @@ static int regex(struct rd *r, const struct fpath *at, struct slice pattern, str
 {
     char path[128];
 
+    r->regexes++;
     return re_compile(pattern, ret, r->err) < 0
                ? err_wrap(r->err, "%s", fpath_str(at, path, sizeof path))
                : 0;
@@ -776,14 +778,37 @@ const char *prog_kind_name(enum prog_kind kind)
                                                           : "unknown";
 }
 
+enum { WASTE_MAX = 96 }; /* of a decoded resource, bytes; a block's head is among them */
+
+static int decode_in(enum prog_kind kind, struct slice key, struct slice version,
+                     ProtobufCMessage *m, size_t cap, size_t room, unsigned *ret_regexes,
+                     struct prog **ret, struct err *err)
+{
+    CLEANUP(prog_unrefp)
+    struct prog *res = prog_new_room(kind, kinds[kind].size, key, version, room);
+    struct rd r = {.err = err};
+
+    if (!res)
+        return err_set(err, ERR_NOMEM, "%s", prog_kind_name(kind));
+    res->arena.cap = cap;
+    r.a = &res->arena;
+    if (kinds[kind].decode(&r, m, res) < 0)
+        return err_wrap(err, "%s %.*s", prog_kind_name(kind), (int)MIN(key.len, (size_t)64),
+                        key.p ? key.p : "");
+    *ret_regexes = r.regexes;
+    *ret = TAKE(res);
+    return 0;
+}
+
 int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice version,
                          struct slice payload, struct prog **ret, struct err *err)
 {
     CLEANUP(arena_free) struct arena tmp = ARENA_INIT;
-    CLEANUP(prog_unrefp) struct prog *res = NULL;
+    struct prog *res, *tight;
+    unsigned regexes;
     struct wire_version own;
     ProtobufCMessage *m;
-    struct rd r = {.err = err};
+    struct err ignored = {0};
 
     if (kind < PROG_SETTINGS || kind > PROG_WORKLOAD)
         return err_set(err, ERR_UNSUPPORTED, "resource kind %d", (int)kind);
@@ -796,14 +821,17 @@ int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice ver
     arena_init(&tmp, 4096, wire_arena_cap(payload.len));
     if (pb_unpack(&tmp, kinds[kind].desc, payload, &m, err) < 0)
         return -1;
-    res = prog_new(kind, kinds[kind].size, key, version);
-    if (!res)
-        return err_set(err, ERR_NOMEM, "%s", prog_kind_name(kind));
-    res->arena.cap = wire_arena_cap(payload.len);
-    r.a = &res->arena;
-    if (kinds[kind].decode(&r, m, res) < 0)
-        return err_wrap(err, "%s %.*s", prog_kind_name(kind), (int)MIN(key.len, (size_t)64),
-                        key.p ? key.p : "");
-    *ret = TAKE(res);
+    if (decode_in(kind, key, version, m, wire_arena_cap(payload.len), 0, &regexes, &res, err) < 0)
+        return -1;
+    /* A resource is held for long, a thousand of them at times. Now that its size is known it is made
+     * once more, in one block that it fills. (A regular expression would be compiled twice.) */
+    size_t content = arena_content(&res->arena);
+    if (!regexes && content + WASTE_MAX < res->arena.used &&
+        decode_in(kind, key, version, m, wire_arena_cap(payload.len), content, &regexes, &tight,
+                  &ignored) == 0) {
+        prog_unref(res);
+        res = tight;
+    }
+    *ret = res;
     return 0;
 }
