@@ -9,7 +9,7 @@
 struct worker;
 
 struct down_info {
-    uint64_t id;                   /* unique in the worker; in logs */
+    uint64_t id; /* unique in the worker; in logs */
     bool inbound;
     bool mtls;                     /* the peer showed a verified workload certificate */
     struct sock_addr peer, orig;   /* who called; where the client wanted to go */
@@ -25,8 +25,8 @@ struct down {
     struct worker *worker;
     struct chan *chan;
     struct down_info info;
-    /* Finish: the next answer is the last one; close when idle for the worker's grace, during which a
-     * request that is on its way is still served. May be NULL. */
+    /* Finish: the next answer is the last one; close when idle for the worker's grace, during which
+     * a request that is on its way is still served. May be NULL. */
     void (*drain)(struct down *d);
     /* Close now if nothing is under way. May be NULL. */
     void (*close_idle)(struct down *d);

@@ -15,13 +15,13 @@ struct h1_down {
     struct down down;
     struct prog_service *service; /* counted: what the dialled address belongs to */
     struct h1_parser parser;
-    struct stream *stream;        /* the request under way */
-    struct buf in, out;           /* bytes of the next request; bytes that the client did not take */
-    struct loop_timer timer;      /* idle, head, linger */
-    struct loop_task turn, gone;  /* end of the turn: flush, go on with the next request */
+    struct stream *stream;       /* the request under way */
+    struct buf in, out;          /* bytes of the next request; bytes that the client did not take */
+    struct loop_timer timer;     /* idle, head, linger */
+    struct loop_task turn, gone; /* end of the turn: flush, go on with the next request */
     uint32_t discarded;
     bool unanswered;
-    bool head_seen;   /* of the current request */
+    bool head_seen; /* of the current request */
     bool request_done;
     bool paused;      /* the request's body */
     bool chunked;     /* the answer */
@@ -87,15 +87,16 @@ static void timer_close(struct loop_timer *t)
     down_close(CONTAINER_OF(t, struct h1_down, timer));
 }
 
-/* Between two requests, with nothing of the next one read and nothing of the last one to be sent. */
+/* Between two requests, with nothing of the next one read and nothing of the last one to be sent.
+ */
 static bool is_idle(const struct h1_down *d)
 {
     return !d->stream && !d->head_seen && !d->close && h1_at_start(&d->parser) &&
            buf_len(&d->in) == 0 && buf_len(&d->out) == 0;
 }
 
-/* Closing at once would fail a request that is on its way and must not be repeated (RFC 9112 9.6): it is
- * served, and its answer says that it is the last one. */
+/* Closing at once would fail a request that is on its way and must not be repeated (RFC 9112 9.6):
+ * it is served, and its answer says that it is the last one. */
 static void down_drain(struct down *base)
 {
     struct h1_down *d = CONTAINER_OF(base, struct h1_down, down);
@@ -126,13 +127,16 @@ static void go_idle(struct h1_down *d)
 {
     struct worker *w = d->down.worker;
     int64_t wait = w->limits->idle_timeout_ns;
+    if (d->down.info.inbound)
+        wait += wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
     if (d->down.info.inbound && w->draining)
         wait = w->no_idle ? 0 : MIN(wait, worker_drain_grace(w));
     buf_fini(&d->in);
     loop_timer_in(loop_of(d), &d->timer, wait, timer_close);
 }
 
-/* --- end of turn: write what was queued, then the next request ---------------------------------------- */
+/* --- end of turn: write what was queued, then the next request
+ * ---------------------------------------- */
 
 static void turn_end(struct loop_task *t);
 
@@ -212,10 +216,11 @@ static void turn_end(struct loop_task *t)
     }
 }
 
-/* --- what the stream says ------------------------------------------------------------------------------ */
+/* --- what the stream says
+ * ------------------------------------------------------------------------------ */
 
-/* Is the rest of the request's body small enough to be read and dropped, so that the connection can be
- * kept? */
+/* Is the rest of the request's body small enough to be read and dropped, so that the connection can
+ * be kept? */
 static bool rest_is_small(const struct h1_down *d)
 {
     const struct http_head *req = &d->stream->req;
@@ -303,8 +308,8 @@ static void on_reset(struct stream *s)
 {
     struct h1_down *d = of_stream(s);
     d->stream = NULL;
-    /* What came so far is the client's; chunks and lengths tell it that the rest is missing, an answer
-     * that ends with the connection needs the reset for that. */
+    /* What came so far is the client's; chunks and lengths tell it that the rest is missing, an
+     * answer that ends with the connection needs the reset for that. */
     if (!flush(d))
         return;
     if (d->until_close && !chan_is_tls(d->down.chan))
@@ -323,7 +328,8 @@ static void on_pause(struct stream *s, bool stop)
 static const struct stream_down_ops down_ops = {
     .head = on_head, .body = on_body, .end = on_end, .reset = on_reset, .pause = on_pause};
 
-/* --- what the client says -------------------------------------------------------------------------------- */
+/* --- what the client says
+ * -------------------------------------------------------------------------------- */
 
 static void begin_request(struct h1_down *d)
 {

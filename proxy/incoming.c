@@ -26,12 +26,13 @@ struct incoming {
     struct prog_service *service; /* counted */
     struct buf early;             /* bytes read so far */
     struct know_waiter waiter;
-    bool asking; /* the operator was asked who was dialled: no byte goes anywhere before it answers */
+    bool asking; /* the operator was asked who was dialled: no byte goes anywhere before it answers
+                  */
     struct loop_timer timer;
     struct loop_task gone;
-    struct chan *race;            /* dialled meanwhile */
+    struct chan *race; /* dialled meanwhile */
     struct up_host *race_host;
-    bool unanswered;              /* the operator did not tell who was dialled */
+    bool unanswered; /* the operator did not tell who was dialled */
     bool may_race;
     bool tls_done;
 };
@@ -158,8 +159,8 @@ static void handshake_late(struct loop_timer *t)
     incoming_refuse(CONTAINER_OF(t, struct incoming, timer), FLAG_DC, "tls_handshake_timeout");
 }
 
-/* A caller is of this mesh when its trust domain is the mesh's own or one of its aliases; who signed
- * it is not enough, as a root may be shared (Istio: trustDomain, trustDomainAliases). */
+/* A caller is of this mesh when its trust domain is the mesh's own or one of its aliases; who
+ * signed it is not enough, as a root may be shared (Istio: trustDomain, trustDomainAliases). */
 static enum err_code judge_caller(void *user, struct slice id, struct err *err)
 {
     const struct worker *w = user;
@@ -316,7 +317,8 @@ static void incoming_event(void *user, unsigned events)
         incoming_readable(in);
 }
 
-/* --- outbound: who was dialled? -------------------------------------------------------------------- */
+/* --- outbound: who was dialled?
+ * -------------------------------------------------------------------- */
 
 static void outbound_known(struct incoming *in, enum know_state state, struct prog_service *svc)
 {
@@ -368,7 +370,8 @@ static void outbound_look_up(struct incoming *in)
         outbound_known(in, st, svc);
 }
 
-/* --- inbound: what is configured for the port? ------------------------------------------------------ */
+/* --- inbound: what is configured for the port?
+ * ------------------------------------------------------ */
 
 static void inbound_look_up(struct incoming *in)
 {
@@ -378,8 +381,8 @@ static void inbound_look_up(struct incoming *in)
     incoming_await(in);
 }
 
-/* Where the connection wanted to go. One that was dialled to the listener itself has no destination:
- * carrying it would be a loop. */
+/* Where the connection wanted to go. One that was dialled to the listener itself has no
+ * destination: carrying it would be a loop. */
 static int destination_of(const struct listener *l, int fd, struct sock_addr *ret, struct err *err)
 {
     if (sock_addr_set(&l->fixed)) {

@@ -266,6 +266,16 @@ static void attempt_ready(struct up_attempt *a)
     up_flush(a);
 }
 
+/* Methods that may be sent twice without a policy's word (RFC 9110 9.2.2). */
+static bool is_idempotent(struct slice method)
+{
+    static const char *const safe[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+    for (size_t i = 0; i < N_OF(safe); i++)
+        if (slice_is(method, safe[i]))
+            return true;
+    return false;
+}
+
 static void attempt_start(struct stream *s)
 {
     struct up_attempt *a = &s->attempt;
@@ -276,6 +286,7 @@ static void attempt_start(struct stream *s)
         .n_tried = a->n_tried,
         .head_request = slice_is(s->req.method, "HEAD"),
         .connect_request = slice_is(s->req.method, "CONNECT"),
+        .once = !is_idempotent(s->req.method),
     };
     memcpy(next.tried, a->tried, sizeof next.tried);
     *a = next;
@@ -429,16 +440,6 @@ static const struct failure failures[] = {
                           "upstream connect error or disconnect/reset before headers. reset reason: "
                           "protocol error"},
 };
-
-/* Methods that may be sent twice without a policy's word (RFC 9110 9.2.2). */
-static bool is_idempotent(struct slice method)
-{
-    static const char *const safe[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
-    for (size_t i = 0; i < N_OF(safe); i++)
-        if (slice_is(method, safe[i]))
-            return true;
-    return false;
-}
 
 static void attempt_fail(struct up_attempt *a, enum up_fail why, bool untouched, const char *detail)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One worker thread: one loop, its own listeners (SO_REUSEPORT), its own view of the program, its own
- * connections. Nothing is shared with other workers but immutable resources and atomic counters. */
+/* One worker thread: one loop, its own listeners (SO_REUSEPORT), its own view of the program, its
+ * own connections. Nothing is shared with other workers but immutable resources and atomic
+ * counters. */
 #pragma once
 
 #include "lib/base/buf.h"
@@ -17,7 +18,7 @@ enum { WORKER_SCRATCH = 64 * 1024 };
 
 /* Limits of the data path; one table in docs/limits.md. */
 struct limits {
-    uint32_t head_bytes;       /* of a message head */
+    uint32_t head_bytes; /* of a message head */
     uint32_t head_fields;
     uint32_t buffer_bytes;     /* per connection and direction, before reading stops */
     uint32_t retry_body_bytes; /* kept of a request's body for a retry */
@@ -29,12 +30,12 @@ struct limits {
 };
 extern const struct limits limits_default;
 
-/* Where connections come in. Behind the pod's redirect rules the destination is the kernel's to tell;
- * without them (laptop, tests, benchmarks) a listener stands for one fixed destination. */
+/* Where connections come in. Behind the pod's redirect rules the destination is the kernel's to
+ * tell; without them (laptop, tests, benchmarks) a listener stands for one fixed destination. */
 struct listener {
     struct loop_io io;
     struct worker *worker;
-    int fd;                 /* owned */
+    int fd; /* owned */
     bool inbound;
     struct sock_addr fixed; /* unset: SO_ORIGINAL_DST */
 };
@@ -44,33 +45,33 @@ struct worker {
     unsigned id;
     const struct limits *limits;
     struct know know;
-    struct mailbox mailbox;         /* from the control thread */
+    struct mailbox mailbox; /* from the control thread */
     struct control *control;
     struct telemetry *telemetry;
-    struct map clusters;            /* key -> up_cluster */
-    struct tls_ctx *server_tls;     /* inbound mTLS; NULL until there is an identity */
-    struct tls_ctx *client_tls[2];  /* by enum up_alpn */
-    char *scratch;                  /* WORKER_SCRATCH bytes; every read of this worker lands here */
+    struct map clusters;           /* key -> up_cluster */
+    struct tls_ctx *server_tls;    /* inbound mTLS; NULL until there is an identity */
+    struct tls_ctx *client_tls[2]; /* by enum up_alpn */
+    char *scratch;                 /* WORKER_SCRATCH bytes; every read of this worker lands here */
     struct stream *free_streams;
     unsigned n_free_streams;
-    struct slice pod_namespace;     /* where short host names resolve */
+    struct slice pod_namespace; /* where short host names resolve */
     struct sock_addr pod_address;
     struct listener *listeners;
     unsigned n_listeners;
-    struct down *downs;             /* list of downstream connections, for draining */
+    struct down *downs; /* list of downstream connections, for draining */
     uint32_t n_downs;
     atomic_uint n_inbound, n_outbound; /* of them; read by the control thread while draining */
-    bool draining;                  /* inbound only: answers carry Connection: close */
-    bool no_idle;                   /* draining, and nobody is left to answer another request */
-    uint64_t requests, connections; /* for the admin page and syscall gates */
+    bool draining;                     /* inbound only: answers carry Connection: close */
+    bool no_idle;                      /* draining, and nobody is left to answer another request */
+    uint64_t requests, connections;    /* for the admin page and syscall gates */
 };
 
 /* New TLS contexts for connections from now on (references are taken). */
 void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *client_tcp,
                     struct tls_ctx *client_http1);
-/* Start and stop. `listeners` is an array of fd, inbound, fixed; copied, descriptors are taken (also on
- * failure). Connections are accepted once worker_open was called, so that none is answered before
- * there is a program: until then the kernel's backlog holds them. */
+/* Start and stop. `listeners` is an array of fd, inbound, fixed; copied, descriptors are taken
+ * (also on failure). Connections are accepted once worker_open was called, so that none is answered
+ * before there is a program: until then the kernel's backlog holds them. */
 int worker_new(unsigned id, const struct clock *clock, const struct limits *limits,
                struct control *control, struct telemetry *telemetry,
                const struct listener *listeners, unsigned n_listeners, struct worker **ret,

@@ -230,8 +230,8 @@ static void parse_connection(struct framing *f, struct slice value)
     }
 }
 
-/* Of TE only the word that says that trailers are not discarded means something to a codec whose one
- * coding is chunked (RFC 9110 10.1.4). */
+/* Of TE only the word that says that trailers are not discarded means something to a codec whose
+ * one coding is chunked (RFC 9110 10.1.4). */
 static void parse_te(struct framing *f, struct slice value)
 {
     struct slice item;
@@ -429,8 +429,8 @@ static enum h1_refusal settle_response(struct h1_parser *p, struct http_head *h,
     return H1_NONE;
 }
 
-/* What Connection names is of this hop alone, as a trailer also (RFC 9110 7.6.1). The head may be gone
- * when the trailers come, hence a copy. */
+/* What Connection names is of this hop alone, as a trailer also (RFC 9110 7.6.1). The head may be
+ * gone when the trailers come, hence a copy. */
 static enum h1_refusal remember_hop(struct h1_parser *p, const struct framing *f)
 {
     size_t len = 0;

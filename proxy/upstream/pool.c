@@ -2,6 +2,9 @@
 /* HTTP/1.1 connections to hosts: dialled when needed, kept while idle, one request at a time. */
 #include "proxy/upstream/pool.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/http/h1.h"
@@ -217,6 +220,16 @@ static void dial(struct up_attempt *a)
         conn_opened(u);
 }
 
+/* Has its server ended an idle connection, or said something that nobody asked for? Between the loop's
+ * turns that shows in the socket alone; a request that must not be sent twice is worth the syscall. */
+static bool conn_stale(const struct up_conn *u)
+{
+    char byte;
+    int fd = chan_fd(u->chan);
+    return fd >= 0 &&
+           (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EINTR));
+}
+
 /* A host was chosen: an idle connection to it, else a new one. */
 static void attempt_connect(struct up_attempt *a)
 {
@@ -262,6 +275,8 @@ void up_start(struct up_attempt *a)
                                              : NULL);
         return;
     }
+    while (a->once && a->host->idle && conn_stale(a->host->idle))
+        conn_close(a->host->idle);
     if (a->host->idle || !connections_full(c)) {
         attempt_connect(a);
         return;

@@ -137,6 +137,8 @@ struct up_attempt {
     struct up_host *tried[4];
     unsigned n_tried;
     bool head_request, connect_request; /* the request's method, for the framing of its answer */
+    bool once;                  /* not to be sent twice (RFC 9110 9.2.2): only on a connection that
+                                   has not ended as far as the kernel knows */
     bool over;
     bool counted;               /* in the cluster's requests */
     bool sent;                  /* the head went out at least in part */

@@ -633,6 +633,22 @@ class Scenario:
         for pid in self.proxies[pod].children():
             os.kill(pid, signal.SIGKILL)
 
+    @staticmethod
+    def state(stat):
+        with open(stat) as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+
+    def do_freeze(self, pod):
+        """Stop the data process, so that events pile up; `thaw` lets it see them in their order."""
+        for pid in self.proxies[pod].children():
+            os.kill(pid, signal.SIGSTOP)
+            need(eventually(lambda p=pid: all(self.state(t) == "T" for t in
+                                              glob.glob("/proc/%d/task/*/stat" % p))), "runs on")
+
+    def do_thaw(self, pod):
+        for pid in self.proxies[pod].children():
+            os.kill(pid, signal.SIGCONT)
+
     def do_signal(self, pod, name):
         self.proxies[pod].process.send_signal(getattr(signal, name))
 

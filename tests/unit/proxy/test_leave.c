@@ -8,10 +8,10 @@
 #include "lib/base/clock.h"
 #include "proxy/leave.h"
 
-#define COLUMNS                                                                                  \
-    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout " \
+#define COLUMNS                                                                                    \
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "  \
     "inode\n"
-#define LINE(state, uid, inode)                                                                   \
+#define LINE(state, uid, inode)                                                                    \
     "   0: 0100007F:3A98 00000000:0000 " state " 00000000:00000000 00:00000000 00000000 " uid      \
     "        0 " inode " 1 0000000000000000 100 0 0 10 0\n"
 #define OURS LINE("0A", " 1337", "41001")
@@ -73,8 +73,8 @@ START_TEST(all_four_tables)
 }
 END_TEST
 
-/* Each step: when, what is seen, what to do. Answers are waited for until 5 s, the kill comes at 29 s,
- * classic pods settle for 1 s. */
+/* Each step: when, what is seen, what to do. Answers are waited for until 5 s, the kill comes at 29
+ * s, classic pods settle for 1 s. */
 /* clang-format off */
 static const struct { const char *name; bool native; struct { double s; enum app_life app; unsigned in, out; enum leave_act want; } steps[8]; int n; } leaves[] = {
     {"without a pod, nothing left", false, {{0, APP_UNKNOWN, 0, 3, LEAVE_END}}, 1},
@@ -100,18 +100,25 @@ START_TEST(steps)
                                .app = leaves[_i].steps[i].app,
                                .inbound = leaves[_i].steps[i].in,
                                .outbound = leaves[_i].steps[i].out};
-        ck_assert_msg(leave_step(&l, &v) == leaves[_i].steps[i].want, "%s, step %d", leaves[_i].name,
-                      i);
+        ck_assert_msg(leave_step(&l, &v) == leaves[_i].steps[i].want, "%s, step %d",
+                      leaves[_i].name, i);
     }
 }
 END_TEST
 
 START_TEST(drain_time)
 {
-    static const struct { const char *config; double s; } list[] = {
-        {NULL, 5}, {"{}", 5}, {"{\"terminationDrainDuration\":\"20s\"}", 20},
-        {"{\"terminationDrainDuration\":\"1m30s\"}", 90}, {"{\"terminationDrainDuration\":7}", 5},
-        {"{\"terminationDrainDuration\":\"0s\"}", 0}, {"{\"terminationDrainDuration\":\"-1s\"}", 5},
+    static const struct {
+        const char *config;
+        double s;
+    } list[] = {
+        {NULL, 5},
+        {"{}", 5},
+        {"{\"terminationDrainDuration\":\"20s\"}", 20},
+        {"{\"terminationDrainDuration\":\"1m30s\"}", 90},
+        {"{\"terminationDrainDuration\":7}", 5},
+        {"{\"terminationDrainDuration\":\"0s\"}", 0},
+        {"{\"terminationDrainDuration\":\"-1s\"}", 5},
         {"not JSON", 5},
     };
     for (size_t i = 0; i < N_OF(list); i++)
