@@ -232,13 +232,14 @@ integration: all ## against a real API server
 	$(Q)tests/integration/run.sh $(O)
 e2e: all ## against the real cluster, with the images as built
 	$(Q)tests/e2e/run.sh $(O)
+BENCH := $(addprefix $(O)/bench/,load backend relay)
 # Programs of benchmarks: bench/<name>.c with what the proxy looks down on.
 $(O)/bench/%: bench/%.c $(call archives_of,proxy) | $(PBH)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,proxy) -ldl
-bench: all $(O)/bench/load $(O)/bench/backend ## beside Envoy, HAProxy and nginx, in ratios; writes docs/benchmarks.md (ROWS="http rate-1000" PEERS=envoy QUICK=1 narrow it, without writing)
-	$(Q)bench/compare.py $(O) --rows "$(ROWS)" --peers "$(PEERS)" $(if $(QUICK),--quick) $(if $(ROWS)$(PEERS)$(QUICK),,--write)
+bench: all $(BENCH) ## beside Envoy, HAProxy and nginx; writes docs/benchmarks.md (ROWS="http rate" PEERS=envoy QUICK=1 narrow it, unwritten)
+	$(Q)bench/compare.py $(O) --rows "$(ROWS)" --peers "$(PEERS)" $(if $(QUICK),--quick) $(if $(NICE),--nice=$(NICE)) $(if $(ROWS)$(PEERS)$(QUICK),,--write)
 bench-fleet: all $(O)/bench/fleet ## what 2,000 sidecars cost the control plane (FLEET="--services 10000 --endpoints 100000")
 	$(Q)eval "$$(TULLE_CLUSTER_DIR= tests/cluster/env.sh)"; bench/fleet.py $(O) $(FLEET)
 demo: ## a real cluster, the mesh, an application, a canary under load (DEMO=local: without a cluster)
