@@ -63,6 +63,8 @@ static uint16_t locality_index(struct eb *b, const struct ix_pod *pod)
 struct selector {
     uint64_t hash;
     const struct api_map *labels;
+    const struct ix_object *of; /* the DestinationRule and which of its subsets */
+    uint32_t subset;
 };
 
 static int cmp_selector(const void *a, const void *b)
@@ -90,16 +92,24 @@ static void collect_selectors(struct eb *b, struct slice host)
 
                 one = labels->n ? cc_grow(c, &v, &n, &cap, sizeof *v) : NULL;
                 if (one)
-                    *one = (struct selector){selector_hash(labels), labels};
+                    *one = (struct selector){selector_hash(labels), labels, l->p[i], k};
             }
     }
     if (!n)
         return;
     qsort(v, n, sizeof *v, cmp_selector);
     b->e->selectors = CC_ARRAY(c, uint64_t, MIN(n, MAX_SELECTORS));
-    for (uint32_t i = 0; b->e->selectors && i < n && kept < MAX_SELECTORS; i++) {
+    for (uint32_t i = 0; b->e->selectors && i < n; i++) {
         if (kept && b->e->selectors[kept - 1] == v[i].hash)
             continue;
+        if (kept == MAX_SELECTORS) {
+            cc_problem(c, FINDING_UNSUPPORTED, INDEX_DR, v[i].of->meta,
+                       cc_printf(c, "spec.subsets[%u].labels", v[i].subset),
+                       "%.*s has more than %u different subset selectors: this one selects no "
+                       "endpoint",
+                       SL_FMT(host), MAX_SELECTORS);
+            continue;
+        }
         b->e->selectors[kept] = v[i].hash;
         b->labels[kept++] = (struct api_map *)(uintptr_t)v[i].labels;
     }

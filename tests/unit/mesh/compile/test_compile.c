@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "lib/base/buf.h"
 #include "lib/base/mem.h"
 #include "mesh/compile/compile.h"
 #include "tests/unit/mesh/compile/picture.h"
@@ -136,8 +139,45 @@ START_TEST(no_memory)
 }
 END_TEST
 
+/* The endpoints of a host tell 64 selectors apart; what is beyond is said aloud. */
+START_TEST(many_subsets)
+{
+    enum { KNOWN = 64, MORE = 2 };
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct compiled c = {0};
+    struct compile_client client = {.namespace_ = SL("shop")};
+    CLEANUP(buf_freep) struct buf yaml;
+
+    buf_init(&yaml, 1 << 20);
+    buf_addf(&yaml, "%s---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+                    "metadata: {name: many, namespace: shop}\nspec: {host: api, subsets: [",
+             shop);
+    for (int i = 0; i < KNOWN + _i * MORE; i++)
+        buf_addf(&yaml, "%s{name: s%d, labels: {version: v%d}}", i ? ", " : "", i, i);
+    buf_addf(&yaml, ", {name: again, labels: {version: v1}}]}\n---\n"
+                    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+                    "metadata: {name: api-1, namespace: shop, labels: "
+                    "{kubernetes.io/service-name: api}}\naddressType: IPv4\n"
+                    "ports: [{name: http, port: 81}]\nendpoints: [{addresses: [10.244.0.6]}]\n");
+    struct index *x = picture(buf_cstr(&yaml));
+    struct compile_input in = {.index = x};
+    ck_assert_int_eq(compile_resource(&in, &client, PROG_ENDPOINTS,
+                                      SL("EndpointSlice/shop/api-1/http"), &a, &c),
+                     ERR_OK);
+    ck_assert_uint_eq(c.n_problems, _i ? MORE : 0);
+    for (uint32_t i = 0; i < c.n_problems; i++) {
+        ck_assert_int_eq(c.problems[i].kind, INDEX_DR);
+        ck_assert(slice_is(c.problems[i].name, "many"));
+        ck_assert(slice_starts(c.problems[i].path, SL("spec.subsets[")));
+        ck_assert_ptr_nonnull(strstr(c.problems[i].text.p, "more than 64"));
+    }
+    index_free(x);
+}
+END_TEST
+
 TESTS(compile)
 {
+    tcase_add_loop_test(tc, many_subsets, 0, 2);
     tcase_add_loop_test(tc, protocol, 0, N_OF(protocols));
     tcase_add_loop_test(tc, bad_key, 0, N_OF(bad_keys));
     tcase_add_test(tc, warm_set);
