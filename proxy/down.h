@@ -30,6 +30,9 @@ struct down {
     void (*drain)(struct down *d);
     /* Close now if nothing is under way. May be NULL. */
     void (*close_idle)(struct down *d);
+    /* The inbound policies are others than before: does what is under way still hold? May be NULL.
+     */
+    void (*recheck)(struct down *d);
     /* Close now. */
     void (*abort)(struct down *d);
 };

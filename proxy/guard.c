@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/guard.h"
 
+#include <stdio.h>
+
 #include "lib/base/log.h"
 #include "proxy/worker.h"
 
@@ -23,7 +25,7 @@ static void log_dry_run(const struct down *d, const struct authz_verdict *v)
             (unsigned long long)d->info.id, SL_FMT(v->audit->namespace_), SL_FMT(v->audit->name));
 }
 
-static bool guard(struct down *d, const struct match_request *http, char *detail)
+static bool guard(struct down *d, const struct match_request *http, bool again, char *detail)
 {
     if (!d->info.inbound)
         return true;
@@ -43,25 +45,24 @@ static bool guard(struct down *d, const struct match_request *http, char *detail
     };
     struct authz_verdict v;
     authz_decide(in, &r, &v);
-    log_dry_run(d, &v);
+    if (!again)
+        log_dry_run(d, &v);
     authz_detail(&v, detail, GUARD_DETAIL_MAX);
     return v.allowed;
 }
 
-bool guard_tcp(struct down *d, const char **ret_why)
+bool guard_tcp(struct down *d, char detail[GUARD_DETAIL_MAX])
 {
-    char detail[GUARD_DETAIL_MAX];
-    if (guard(d, NULL, detail))
+    if (guard(d, NULL, false, detail))
         return true;
     LOG(INFO, "Connection refused by policy", "connection=%llu detail=%s",
         (unsigned long long)d->info.id, detail);
-    *ret_why = "rbac_access_denied";
     return false;
 }
 
 bool guard_http(struct down *d, const struct match_request *req, char detail[GUARD_DETAIL_MAX])
 {
-    return guard(d, req, detail);
+    return guard(d, req, false, detail);
 }
 
 void guard_bind(struct down_info *info, struct prog_inbound *prog)
@@ -87,4 +88,15 @@ bool guard_refresh(struct down *d)
         d->info.port.protocol = seen;
     }
     return !d->info.inbound || d->info.mtls || d->info.port.mtls != PROG_MTLS_STRICT;
+}
+
+bool guard_still(struct down *d, const struct match_request *http, char detail[GUARD_DETAIL_MAX])
+{
+    if (!guard_refresh(d))
+        snprintf(detail, GUARD_DETAIL_MAX, "plaintext_refused_by_strict_mtls");
+    else if (guard(d, http, true, detail))
+        return true;
+    LOG(INFO, "Policies changed: what was let in is cut off", "connection=%llu detail=%s",
+        (unsigned long long)d->info.id, detail);
+    return false;
 }

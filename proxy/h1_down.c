@@ -128,11 +128,40 @@ static void go_idle(struct h1_down *d)
     struct worker *w = d->down.worker;
     int64_t wait = w->limits->idle_timeout_ns;
     if (d->down.info.inbound)
-        wait += wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
+        wait +=
+            wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
     if (d->down.info.inbound && w->draining)
         wait = w->no_idle ? 0 : MIN(wait, worker_drain_grace(w));
     buf_fini(&d->in);
     loop_timer_in(loop_of(d), &d->timer, wait, timer_close);
+}
+
+/* --- policies that changed under way --- */
+
+static bool is_tunnel(const struct h1_down *d)
+{
+    return d->raw || slice_is(d->stream->req.method, "CONNECT");
+}
+
+static void revoke_late(struct loop_timer *t)
+{
+    struct h1_down *d = CONTAINER_OF(t, struct h1_down, timer);
+    if (d->stream && !stream_still_allowed(d->stream))
+        stream_revoke(d->stream);
+}
+
+/* What a tunnel carries is decided about once, so it ends at once when the decision falls. A
+ * request that is being answered has as long as draining gives; the next one is decided about anew
+ * anyway. */
+static void down_recheck(struct down *base)
+{
+    struct h1_down *d = CONTAINER_OF(base, struct h1_down, down);
+    if (!d->stream || !d->head_seen || stream_still_allowed(d->stream))
+        return;
+    if (is_tunnel(d))
+        stream_revoke(d->stream);
+    else
+        loop_timer_in(loop_of(d), &d->timer, worker_drain_grace(base->worker), revoke_late);
 }
 
 /* --- end of turn: write what was queued, then the next request
@@ -312,7 +341,7 @@ static void on_reset(struct stream *s)
      * answer that ends with the connection needs the reset for that. */
     if (!flush(d))
         return;
-    if (d->until_close && !chan_is_tls(d->down.chan))
+    if ((d->until_close || d->raw) && !chan_is_tls(d->down.chan))
         chan_tcp_reset(d->down.chan);
     down_close(d);
 }
@@ -537,6 +566,7 @@ void h1_start(struct worker *w, struct chan *chan, struct down_info *info,
     d->down.abort = down_abort;
     d->down.drain = down_drain;
     d->down.close_idle = down_close_idle;
+    d->down.recheck = down_recheck;
     d->service = service;
     d->unanswered = unanswered;
     struct h1_limits limits = {.head_bytes = w->limits->head_bytes,

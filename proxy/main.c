@@ -182,11 +182,44 @@ void data_leave(struct data *d)
     loop_timer_in(d->loop, &d->timer, 0, drain_tick);
 }
 
+static int read_whole(const char *path, struct buf *b, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, errno, "%s", path);
+    for (;;) {
+        char *p = buf_reserve(b, 65536);
+        ssize_t n = p ? read(fd, p, 65536) : -1;
+        if (n <= 0) {
+            int e = errno;
+            close(fd);
+            return n == 0 ? 0 : err_errno(err, p ? e : ENOMEM, "%s", path);
+        }
+        buf_commit(b, (size_t)n);
+    }
+}
+
+/* Standalone: the compiled file has changed. One that cannot be used changes nothing. */
+static void read_config_again(struct data *d)
+{
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf config;
+    buf_init(&config, CONFIG_MAX);
+    if (read_whole(d->options.config, &config, &err) < 0 ||
+        control_learn_bundle(&d->control, buf_slice(&config), &err) < 0)
+        LOG(ERROR, "Configuration not read again: the old one is kept", "file=%s reason=%s",
+            d->options.config, err.msg);
+    else
+        LOG(INFO, "Configuration read again", "file=%s", d->options.config);
+}
+
 static void on_signal(struct loop_signal *s, int signo)
 {
     struct data *d = CONTAINER_OF(s, struct data, signals);
     if (signo == SIGTERM || signo == SIGINT)
         data_leave(d);
+    else if (signo == SIGHUP && d->options.config)
+        read_config_again(d);
 }
 
 /* --- what the supervisor keeps ------------------------------------------------------------------------ */
@@ -342,23 +375,6 @@ static int start_threads(struct data *d, struct err *err)
     return 0;
 }
 
-static int read_whole(const char *path, struct buf *b, struct err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, errno, "%s", path);
-    for (;;) {
-        char *p = buf_reserve(b, 65536);
-        ssize_t n = p ? read(fd, p, 65536) : -1;
-        if (n <= 0) {
-            int e = errno;
-            close(fd);
-            return n == 0 ? 0 : err_errno(err, p ? e : ENOMEM, "%s", path);
-        }
-        buf_commit(b, (size_t)n);
-    }
-}
-
 /* Standalone: program and identity from files. */
 static int start_from_files(struct data *d, struct err *err)
 {
@@ -464,7 +480,7 @@ static int start_dns(struct data *d, const struct handover_fd *fds, int n, struc
 
 static int data_start(struct data *d, const struct handover_fd *fds, int n, struct err *err)
 {
-    static const int signals[] = {SIGTERM, SIGINT};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
     if (loop_new(&d->clock, &d->loop, err) < 0 || control_init(&d->control, d->loop, err) < 0 ||
         loop_signal_init(d->loop, &d->signals, signals, N_OF(signals), on_signal, err) < 0 ||
         telemetry_registry(d->options.concurrency, &d->metrics, err) < 0)

@@ -740,6 +740,17 @@ static void inbound_route(struct stream *s)
         attempt_start(s);
 }
 
+bool stream_still_allowed(struct stream *s)
+{
+    struct match_request view = request_view(s);
+    return guard_still(s->down, &view, s->detail_text);
+}
+
+void stream_revoke(struct stream *s)
+{
+    stream_break(s, FLAG_LR, s->detail_text);
+}
+
 /* The path in the form in which policies and routes see it and the application gets it. */
 static enum err_code path_settle(struct stream *s)
 {

@@ -51,7 +51,7 @@ struct stream {
     struct stream *next_free;
     struct arena arena;
     const struct stream_down_ops *ops;
-    void *codec;               /* of the downstream side */
+    void *codec; /* of the downstream side */
     struct down *down;
     enum stream_state state;
     struct http_head req;
@@ -70,9 +70,9 @@ struct stream {
     struct http_head trailers; /* of the request; without fields: none */
     bool replayable;           /* all of the request so far is in `body` */
     bool req_ended, end_sent, ready, paused_down;
-    bool answered;             /* an answer's head went to the client */
-    bool unanswered;           /* nobody told what the dialled address is */
-    bool reused_replay;        /* the one replay for a lost idle connection was used */
+    bool answered;      /* an answer's head went to the client */
+    bool unanswered;    /* nobody told what the dialled address is */
+    bool reused_replay; /* the one replay for a lost idle connection was used */
     unsigned retries;
 
     /* for the record */
@@ -94,8 +94,8 @@ struct stream *stream_new(struct worker *w, struct down *d, const struct stream_
  * belongs to (borrowed, may be NULL). */
 void stream_head(struct stream *s, struct prog_service *service, bool unanswered);
 void stream_body(struct stream *s, struct slice bytes);
-/* The request is whole. `trailers` may be NULL; its texts live in the stream's arena, *trailers itself
- * is copied. */
+/* The request is whole. `trailers` may be NULL; its texts live in the stream's arena, *trailers
+ * itself is copied. */
 void stream_end(struct stream *s, struct http_head *trailers);
 /* The client left before its head was whole: nothing to record. */
 void stream_drop(struct stream *s);
@@ -103,6 +103,10 @@ void stream_drop(struct stream *s);
 void stream_gone(struct stream *s);
 /* The head was not fit to be understood: answer (status 0: only record) and end. */
 void stream_refuse(struct stream *s, unsigned status, unsigned flags, const char *details);
+/* Inbound, the head was let in: would it be let in by the policies that are in force now? */
+bool stream_still_allowed(struct stream *s);
+/* They have changed, and it would not: break it off. */
+void stream_revoke(struct stream *s);
 /* The client took bytes again. */
 void stream_drained(struct stream *s);
 void streams_fini(struct worker *w);

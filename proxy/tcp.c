@@ -16,10 +16,10 @@
 
 /* One direction: from `from` to `to`. */
 struct pipe {
-    struct buf kept;    /* read, but not taken by the other side yet */
+    struct buf kept; /* read, but not taken by the other side yet */
     uint64_t bytes;
-    bool eof;           /* the source ended */
-    bool done;          /* and the sink was told */
+    bool eof;  /* the source ended */
+    bool done; /* and the sink was told */
     bool early_counted;
 };
 
@@ -29,13 +29,13 @@ struct tcp {
     struct up_host *host;         /* counted */
     struct chan *up;
     struct pipe to_up, to_down;
-    struct loop_timer timer;      /* connect timeout, then idle timeout */
+    struct loop_timer timer; /* connect timeout, then idle timeout */
     struct loop_task gone;
     unsigned n_tried;
     bool up_open;
     bool ended;
     unsigned flags;
-    const char *details, *failure;
+    const char *details, *failure, *termination;
 };
 
 static void tcp_free(struct loop_task *t)
@@ -53,13 +53,15 @@ static void tcp_describe(const struct tcp *s, struct record *r)
         .inbound = d->info.inbound,
         .tcp = true,
         .mtls = d->info.inbound ? d->info.mtls : s->up && chan_is_tls(s->up),
-        .start_wall_ns = loop_wall(d->worker->loop) - (loop_now(d->worker->loop) - d->info.start_ns),
+        .start_wall_ns =
+            loop_wall(d->worker->loop) - (loop_now(d->worker->loop) - d->info.start_ns),
         .duration_ns = loop_now(d->worker->loop) - d->info.start_ns,
         .upstream_ns = -1,
         .protocol = "-",
         .flags = s->flags,
         .details = s->details,
         .upstream_failure = s->failure,
+        .termination = s->termination,
         .bytes_received = s->to_up.bytes,
         .bytes_sent = s->to_down.bytes,
         .peer = d->info.peer,
@@ -118,6 +120,21 @@ static void tcp_fail(struct tcp *s, unsigned flag, const char *details)
     if (!chan_is_tls(s->down.chan))
         chan_tcp_reset(s->down.chan); /* the client must not take it for an orderly end */
     tcp_end(s);
+}
+
+static void tcp_denied(struct tcp *s, unsigned flag, const char *detail)
+{
+    s->termination = detail;
+    tcp_fail(s, flag, "rbac_access_denied");
+    s->termination = NULL; /* the caller's text */
+}
+
+static void tcp_recheck(struct down *d)
+{
+    struct tcp *s = CONTAINER_OF(d, struct tcp, down);
+    char detail[GUARD_DETAIL_MAX];
+    if (!guard_still(d, NULL, detail))
+        tcp_denied(s, FLAG_LR, detail);
 }
 
 static void idle_timeout(struct loop_timer *t)
@@ -240,7 +257,8 @@ static void dial_failed(struct tcp *s, const char *why)
     s->up = NULL;
     struct up_host *next, *old = s->host;
     if (up_pick(old->cluster, &old, 1, &next) != ERR_OK) {
-        tcp_fail(s, FLAG_UF | FLAG_URX, "upstream_reset_before_response_started{connection_failure}");
+        tcp_fail(s, FLAG_UF | FLAG_URX,
+                 "upstream_reset_before_response_started{connection_failure}");
         return;
     }
     up_host_ref(next);
@@ -378,18 +396,24 @@ void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
     buf_init(&s->to_down.kept, w->limits->buffer_bytes + WORKER_SCRATCH);
     down_enter(&s->down, w, DOWN_TCP, chan, info);
     s->down.abort = tcp_abort;
+    s->down.recheck = tcp_recheck;
     s->service = service;
     chan_owner(chan, down_event, s);
     buf_add_slice(&s->to_up.kept, early);
     s->to_up.bytes = early.len;
 
     const char *why = NULL;
-    if (!guard_tcp(&s->down, &why)) {
+    char detail[GUARD_DETAIL_MAX];
+    bool tls_missing = !guard_refresh(&s->down); /* policies may have come since it was accepted */
+    if (tls_missing || !guard_tcp(&s->down, detail)) {
         s->host = up_host; /* for the record; it was never used */
         if (up_host)
             up_host_begin(up_host);
         s->up = up;
-        tcp_fail(s, 0, why);
+        if (tls_missing)
+            tcp_fail(s, FLAG_NR, "plaintext_refused_by_strict_mtls");
+        else
+            tcp_denied(s, 0, detail);
         return;
     }
     if (up) {

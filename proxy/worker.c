@@ -29,6 +29,16 @@ static void on_ask(void *user, enum prog_kind kind, struct slice key)
     control_want(w->control, w, kind, key);
 }
 
+/* A connection outlives the policies that let it in; one that the new ones refuse does not. */
+static void recheck_inbound(struct worker *w)
+{
+    for (struct down *d = w->downs, *next; d; d = next) {
+        next = d->next;
+        if (d->info.inbound && d->recheck)
+            d->recheck(d);
+    }
+}
+
 static void on_changed(void *user, const struct know_news *n)
 {
     struct worker *w = user;
@@ -36,6 +46,8 @@ static void on_changed(void *user, const struct know_news *n)
         up_service_changed(w, n);
     else if (n->kind == PROG_ENDPOINTS)
         up_endpoints_changed(w, slice_of(n->key, n->key_len));
+    else if (n->kind == PROG_INBOUND)
+        recheck_inbound(w);
 }
 
 static bool on_busy(void *user, const struct prog_service *service)

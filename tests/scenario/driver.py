@@ -549,6 +549,20 @@ class Scenario:
     def do_mesh(self, text):
         self.objects.append(text)
 
+    def do_remesh(self, text):
+        """These objects instead of those of `mesh`; proxies see them at their next `reload`."""
+        self.objects = [text]
+
+    def do_reload(self, *pods):
+        """The proxies (all) get the program of the objects as they are now."""
+        for pod in pods or list(self.proxies):
+            p = self.proxies[pod]
+            before = p.text().count("Configuration read again")
+            self.compile(pod)
+            p.process.send_signal(signal.SIGHUP)
+            need(eventually(lambda: p.text().count("Configuration read again") > before),
+                 "not read again: " + p.text()[-500:])
+
     def do_listener(self, name, destination):
         """An outbound listener for a destination that is no service: ADDRESS or a pod's name."""
         self.listens.append((name, destination))
