@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/data/host.h"
 #include "lib/data/json.h"
 #include "lib/kube/resource.h"
 #include "operator/names.h"
@@ -25,6 +26,13 @@ struct slice token_bearer(struct slice header)
     return t.len && t.len <= TOKEN_MAX && slice_chr(t, ' ') < 0 ? t : SLICE_NULL;
 }
 
+/* The names go into a SPIFFE id: only what Kubernetes itself would take. */
+static bool owner_set(struct slice ns, struct slice sa, struct token_owner *ret)
+{
+    return label_valid(ns) && host_valid(sa) && slice_copy(ns, ret->ns, sizeof ret->ns) &&
+           slice_copy(sa, ret->sa, sizeof ret->sa);
+}
+
 /* "system:serviceaccount:<ns>:<name>" */
 static bool owner_of(struct slice user, struct token_owner *ret)
 {
@@ -32,8 +40,7 @@ static bool owner_of(struct slice user, struct token_owner *ret)
     if (!slice_starts(user, SL("system:serviceaccount:")))
         return false;
     user = slice_skip(user, 22);
-    return slice_next(&user, ':', &ns) && ns.len && user.len && slice_chr(user, ':') < 0 &&
-           slice_copy(ns, ret->ns, sizeof ret->ns) && slice_copy(user, ret->sa, sizeof ret->sa);
+    return slice_next(&user, ':', &ns) && owner_set(ns, user, ret);
 }
 
 int token_review_read(const json_t *review, struct token_owner *ret, struct err *err)
@@ -123,8 +130,7 @@ int token_in_file(struct slice text, struct slice token, struct token_owner *ret
         if (n == 3 && word[0].len == token.len &&
             CRYPTO_memcmp(word[0].p, token.p, token.len) == 0) {
             *ret = (struct token_owner){0};
-            if (slice_copy(word[1], ret->ns, sizeof ret->ns) &&
-                slice_copy(word[2], ret->sa, sizeof ret->sa))
+            if (owner_set(word[1], word[2], ret))
                 return 0;
         }
     }

@@ -163,6 +163,8 @@ static const struct {
                    "\"system:serviceaccount:shop\"}}", NULL, NULL},
     {"one part too many", "{\"authenticated\":true,\"audiences\":[\"istio-ca\"],\"user\":{\"username\":"
                           "\"system:serviceaccount:a:b:c\"}}", NULL, NULL},
+    {"a path in the account", "{\"authenticated\":true,\"audiences\":[\"istio-ca\"],\"user\":{\"username\":"
+                              "\"system:serviceaccount:shop:../sa/x\"}}", NULL, NULL},
 };
 START_TEST(token_reviews)
 {
