@@ -67,11 +67,58 @@ bool check_regex(struct slice pattern, const struct fpath *at, struct findings *
     return false;
 }
 
+/* What an expression says when it holds nothing but text, or text and a final ".*": the text goes
+ * to `ret` (cut at `cap`), *ret_prefix tells of the ".*". False when it says more. */
+static bool plain_regex(struct slice re, char *ret, size_t cap, bool *ret_prefix)
+{
+    size_t n = 0;
+
+    if (re.len && re.p[0] == '^')
+        re = slice_skip(re, 1);
+    *ret_prefix = slice_ends(re, SL(".*"));
+    if (*ret_prefix)
+        re = slice_head(re, re.len - 2);
+    else if (re.len && re.p[re.len - 1] == '$' && (re.len < 2 || re.p[re.len - 2] != '\\'))
+        re = slice_head(re, re.len - 1);
+    for (size_t i = 0; i < re.len; i++) {
+        char ch = re.p[i];
+
+        if (ch == '\\') {
+            if (i + 1 == re.len || !strchr(".-/+?*()[]{}|^$", re.p[i + 1]) || !re.p[i + 1])
+                return false;
+            ch = re.p[++i];
+        } else if (strchr(".+?*()[]{}|^$", ch) || !ch) {
+            return false;
+        }
+        if (n + 1 >= cap)
+            return false;
+        ret[n++] = ch;
+    }
+    ret[n] = '\0';
+    return true;
+}
+
+static void simpler_regex(struct slice re, const struct fpath *at, struct findings *f)
+{
+    char text[128];
+    bool prefix;
+
+    if (!plain_regex(re, text, sizeof text, &prefix))
+        return;
+    if (prefix && !*text)
+        findings_add(f, FINDING_SIMPLER, at,
+                     "matches every value: write {} to ask for presence, or leave it out");
+    else
+        findings_add(f, FINDING_SIMPLER, at, "says the same as %s: \"%s\", which costs less",
+                     prefix ? "prefix" : "exact", text);
+}
+
 void check_match(const struct api_match *m, const struct fpath *at, struct findings *f)
 {
     if (m->kind == API_MATCH_REGEX) {
         AT_KEY(regex, *at, "regex");
-        check_regex(m->value, &regex, f);
+        if (check_regex(m->value, &regex, f))
+            simpler_regex(m->value, &regex, f);
     }
     if (m->kind == API_MATCH_PREFIX && m->value.len == 0) {
         AT_KEY(prefix, *at, "prefix");

@@ -107,6 +107,16 @@ static void tls(const struct dr_tls *t, const struct fpath *up, struct findings 
     if (t->insecure_skip_verify.v && (t->ca_certificates.len || t->subject_alt_names.n))
         findings_add(f, FINDING_INVALID, &at,
                      "insecureSkipVerify excludes caCertificates and subjectAltNames");
+    else if (t->mode == DR_TLS_ISTIO_MUTUAL && !t->sni.len && !t->subject_alt_names.n)
+        findings_add(
+            f, FINDING_SIMPLER, &at,
+            "sidecars speak mutual TLS with each other by themselves: leave tls out, so that "
+            "endpoints without sidecar are reached too");
+    if (t->insecure_skip_verify.v)
+        findings_add(
+            f, FINDING_NO_VERIFY, &at,
+            "insecureSkipVerify takes any certificate: anybody on the way can answer; write "
+            "caCertificates or credentialName instead");
     if (t->mode == DR_TLS_DISABLE && (files || t->sni.len))
         findings_add(f, FINDING_SUSPECT, &at, "mode DISABLE sends plaintext; the rest is unused");
 }

@@ -29,7 +29,27 @@ enum finding_severity { FINDING_ERROR, FINDING_WARNING, FINDING_INFO };
     X(UNSUPPORTED,   "unsupported",    WARNING, "TUL0001", NONE,          "UnsupportedField",      "a field that is not implemented")          \
     X(PARTIAL,       "partial",        INFO,    "TUL0002", NONE,          "PartlySupportedField",  "a field that is implemented in part")      \
     X(CLOSED,        "closed",         WARNING, "TUL0003", NONE,          "FailsClosed",           "a policy cannot be enforced: its workloads refuse") \
-    X(UNKNOWN_KIND,  "unknown_kind",   WARNING, "TUL0004", ACCEPTED,      "UnsupportedKind",       "the kind is not implemented")
+    X(UNKNOWN_KIND,  "unknown_kind",   WARNING, "TUL0004", ACCEPTED,      "UnsupportedKind",       "the kind is not implemented")             \
+    X(PLAINTEXT,     "plaintext_edge", WARNING, "TUL0005", NONE,          "PlaintextEdge",         "calls between workloads go unencrypted")   \
+    X(SIMPLER,       "simpler",        INFO,    "TUL0006", NONE,          "SimplerEquivalent",     "the same can be said in fewer words")      \
+    X(RESOURCES,     "resources",      WARNING, "TUL0007", NONE,          "SidecarResources",      "requests or limits do not fit a sidecar")  \
+    X(UNSCRAPED,     "unscraped",      WARNING, "TUL0008", NONE,          "MetricsUnscraped",      "metrics that nobody can collect")          \
+    X(MTLS_CONFLICT, "mtls_conflict",  ERROR,   "IST0113", NONE,          "MTLSPolicyConflict",    "client and server disagree about mutual TLS: calls fail") \
+    X(NO_WORKLOAD,   "no_workload",    WARNING, "IST0127", NONE,          "NoMatchingWorkload",    "a selector that no pod has")               \
+    X(EMPTY_SUBSET,  "empty_subset",   WARNING, "IST0173", NONE,          "SubsetWithoutPods",     "a subset that no pod of the host belongs to") \
+    X(NO_VERIFY,     "no_verification",WARNING, "IST0128", NONE,          "ServerNotVerified",     "TLS to a server whose certificate is not verified") \
+    X(PORT_NEEDED,   "port_needed",    WARNING, "IST0112", NONE,          "PortNeeded",            "a destination with several ports, of which none is named") \
+    X(NOT_IN_GATEWAY,"not_in_gateway", WARNING, "IST0132", NONE,          "HostNotInGateway",      "a host that the gateway does not take in") \
+    X(GATEWAYS,      "gateway_conflict",WARNING,"IST0145", CONFLICTED,    "ConflictingGateways",   "two gateways open one port for one host")  \
+    X(SIDECARS,      "sidecar_conflict",WARNING,"IST0110", CONFLICTED,    "ConflictingSidecars",   "two Sidecars select one workload")         \
+    X(TELEMETRIES,   "telemetry_conflict",WARNING,"IST0159",CONFLICTED,   "ConflictingTelemetries","two Telemetries select one workload")      \
+    X(PORT_NAME,     "port_name",      INFO,    "IST0118", NONE,          "PortName",              "a port whose name tells no protocol")      \
+    X(LABELS,        "injection_labels",WARNING,"IST0123", NONE,          "InjectionLabels",       "two labels for injection on one namespace") \
+    X(NOT_INJECTED,  "not_injected",   INFO,    "IST0102", NONE,          "NamespaceNotInjected",  "a namespace outside the mesh")             \
+    X(NO_SIDECAR,    "no_sidecar",     WARNING, "IST0103", NONE,          "PodMissingProxy",       "a pod without sidecar in a meshed namespace") \
+    X(APP_UID,       "application_uid",WARNING, "IST0144", NONE,          "ApplicationUID",        "an application that runs as the sidecar's user") \
+    X(ANNOTATION,    "annotation",     WARNING, "IST0125", NONE,          "InvalidAnnotation",     "an annotation that cannot be read")        \
+    X(PORTS_DIFFER,  "ports_differ",   WARNING, "IST0116", NONE,          "ServicesDisagree",      "two services give one port two protocols")
 /* clang-format on */
 
 enum finding_kind {

@@ -179,6 +179,51 @@ static void quantity(struct slice s, const char *path, struct findings *f)
                         "must be a quantity such as 64Mi or 10m, is \"%.*s\"", SL_FMT(s));
 }
 
+#define MI ((int64_t)1000 * 1024 * 1024) /* a MiB in the thousandths of quantity_parse */
+
+/* -1: none, or not readable. */
+static int64_t amount(struct slice s)
+{
+    int64_t milli;
+
+    return s.len && quantity_parse(s, &milli) == ERR_OK && milli >= 0 ? milli : -1;
+}
+
+/* What every sidecar would be refused or killed for, or wastes. */
+static void fitting(const struct mesh_cr *m, struct findings *f)
+{
+    int64_t cpu = amount(m->proxy.cpu_request), cpu_limit = amount(m->proxy.cpu_limit);
+    int64_t memory = amount(m->proxy.memory_request), limit = amount(m->proxy.memory_limit);
+
+    if (cpu >= 0 && cpu_limit >= 0 && cpu > cpu_limit)
+        findings_add_at(
+            f, FINDING_INVALID, "spec.proxy.resources.limits.cpu",
+            "is below the request, so that Kubernetes would refuse every pod: raise it");
+    if (memory >= 0 && limit >= 0 && memory > limit)
+        findings_add_at(
+            f, FINDING_INVALID, "spec.proxy.resources.limits.memory",
+            "is below the request, so that Kubernetes would refuse every pod: raise it");
+    else if (limit >= 0 && limit < 16 * MI)
+        findings_add_at(
+            f, FINDING_RESOURCES, "spec.proxy.resources.limits.memory",
+            "a sidecar needs about 8 Mi and more under load, and is killed at its limit: "
+            "write at least 32Mi");
+    if (memory > 64 * MI)
+        findings_add_at(
+            f, FINDING_RESOURCES, "spec.proxy.resources.requests.memory",
+            "sets aside far more than a sidecar uses (about 8 Mi), in every pod: write 16Mi");
+    if (cpu >= 100)
+        findings_add_at(
+            f, FINDING_RESOURCES, "spec.proxy.resources.requests.cpu",
+            "sets aside far more CPU than an idle sidecar uses, in every pod: write 10m; the "
+            "limit bounds what it may use");
+    if (!m->proxy.merge_metrics)
+        findings_add_at(
+            f, FINDING_UNSCRAPED, "spec.proxy.mergeMetrics",
+            "without it Prometheus reads what the application's own annotations name, and "
+            "not the sidecar: read port 15090 with a PodMonitor, or leave it on");
+}
+
 static void span(int64_t ns, int64_t min_s, int64_t max_s, const char *path, struct findings *f)
 {
     if (ns < min_s * SECONDS || ns > max_s * SECONDS)
@@ -217,4 +262,5 @@ void mesh_cr_validate(const struct mesh_cr *m, struct findings *f)
     quantity(m->proxy.memory_request, "spec.proxy.resources.requests.memory", f);
     quantity(m->proxy.cpu_limit, "spec.proxy.resources.limits.cpu", f);
     quantity(m->proxy.memory_limit, "spec.proxy.resources.limits.memory", f);
+    fitting(m, f);
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mesh/api/pa.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "mesh/api/check.h"
 #include "mesh/api/read.h"
 
 static const char *const modes[] = {"UNSET", "DISABLE", "PERMISSIVE", "STRICT", NULL};
@@ -70,4 +72,15 @@ void pa_validate(const struct pa *pa, struct findings *f)
     if (pa->n_ports && api_selector_is_all(&pa->selector))
         findings_add_at(f, FINDING_INVALID, "spec.portLevelMtls",
                         "needs a selector with matchLabels: ports are those of one workload");
+    for (uint32_t i = 0; i < pa->n_ports; i++) {
+        char path[64];
+
+        snprintf(path, sizeof path, "spec.portLevelMtls.%u.mode", pa->ports[i].port);
+        if (pa->ports[i].mode == pa->mode && pa->mode != PA_UNSET)
+            findings_add_at(f, FINDING_SIMPLER, path,
+                            "is the mode of all ports anyway: leave the port out");
+        else if (pa->ports[i].mode == PA_UNSET)
+            findings_add_at(f, FINDING_SIMPLER, path, "inherits: leave the port out");
+    }
+    check_selector(&pa->selector, &FPATH_KEY(&FPATH_KEY(NULL, "spec"), "selector"), f);
 }

@@ -360,7 +360,7 @@ void rd_ns(const struct rd *d, const char *key, int64_t *ret)
 
 int rd_enum(const struct rd *d, const char *key, const char *const *names, int dflt)
 {
-    char all[160] = "";
+    char all[320] = "";
     struct slice s;
     struct rd at;
     size_t n = 0;

@@ -161,6 +161,9 @@ static void check_egress(const struct sc *sc, uint32_t i, const struct fpath *at
                      SHOW(x->bind));
     if (x->hosts.n == 0)
         findings_add(f, FINDING_INVALID, &hosts, "must list at least one namespace/host");
+    if (x->hosts.n == 1 && !x->port && slice_is(x->hosts.p[0], "*/*"))
+        findings_add(f, FINDING_SIMPLER, &hosts,
+                     "is every host of every namespace, as without egress: leave it out");
     for (uint32_t j = 0; j < x->hosts.n; j++) {
         AT_INDEX(item, hosts, j);
         shape_check_ns_host(x->hosts.p[j], true, &item, f);

@@ -54,7 +54,8 @@ int se_decode(const json_t *obj, struct arena *a, struct se **ret, struct findin
     rd_ports(&spec, "ports", &se->ports);
     se->location = (enum se_location)rd_enum(&spec, "location", locations, SE_MESH_EXTERNAL);
     se->resolution = (enum se_resolution)rd_enum(&spec, "resolution", resolutions, SE_NONE);
-    se->endpoints = rd_array(&spec, "endpoints", sizeof *se->endpoints, shape_workload, &se->n_endpoints);
+    se->endpoints =
+        rd_array(&spec, "endpoints", sizeof *se->endpoints, shape_workload, &se->n_endpoints);
     rd_selector(&spec, "workloadSelector", "labels", &se->workload_selector);
     rd_strings(&spec, "exportTo", &se->export_to);
     rd_strings(&spec, "subjectAltNames", &se->subject_alt_names);

@@ -164,6 +164,19 @@ static void resolution(const struct se *se, const struct fpath *spec, struct fin
     }
 }
 
+/* DNS looks the host up by itself. */
+static void own_name(const struct se *se, const struct fpath *spec, struct findings *f)
+{
+    AT_KEY(list, *spec, "endpoints");
+
+    if ((se->resolution == SE_DNS || se->resolution == SE_DNS_ROUND_ROBIN) &&
+        se->n_endpoints == 1 && se->hosts.n == 1 &&
+        slice_ieq(se->endpoints[0].address, se->hosts.p[0]) && !se->endpoints[0].n_ports &&
+        !se->endpoints[0].labels.n)
+        findings_add(f, FINDING_SIMPLER, &list,
+                     "the host itself is looked up without them: leave the endpoints out");
+}
+
 void se_validate(const struct se *se, struct findings *f)
 {
     AT_KEY(spec, FPATH_ROOT, "spec");
@@ -174,6 +187,7 @@ void se_validate(const struct se *se, struct findings *f)
     ports(se, &spec, f);
     resolution(se, &spec, f);
     endpoints(se, &spec, f);
+    own_name(se, &spec, f);
     check_selector(&se->workload_selector, &selector, f);
     check_export_to(&se->export_to, f);
 }

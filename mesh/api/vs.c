@@ -266,6 +266,7 @@ static void mirrors(const struct rd *d, struct vs_http *x)
     x->n_mirrors = x->mirrors ? n + 1 : 0;
     if (!x->mirrors)
         return;
+    x->mirror_first = true;
     destination(&one, &x->mirrors[0].destination);
     x->mirrors[0].percentage = mirror_share(d);
     if (n)

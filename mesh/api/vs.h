@@ -105,6 +105,7 @@ struct vs_http {
     struct vs_fault *fault;
     struct vs_mirror *mirrors; /* `mirror` comes first */
     uint32_t n_mirrors;
+    bool mirror_first; /* mirrors[0] is `mirror` */
     struct vs_cors *cors;
     struct vs_headers headers;
 };

@@ -57,16 +57,23 @@ static void gateways(const struct api_strings *g, const struct fpath *up, bool t
     }
 }
 
-static void destination(const struct vs_destination *d, const struct fpath *up, struct findings *f)
+static void destination_at(const struct vs_destination *d, const struct fpath *at,
+                           struct findings *f)
 {
-    AT_KEY(dest, *up, "destination");
-    AT_KEY(host, dest, "host");
-    AT_KEY(subset, dest, "subset");
+    AT_KEY(host, *at, "host");
+    AT_KEY(subset, *at, "subset");
 
     check_host(d->host, false, &host, f);
     if (d->subset.p && !label_valid(d->subset) && !host_valid(d->subset))
         findings_add(f, FINDING_INVALID, &subset, "\"%.*s\" is no name of a subset",
                      SHOW(d->subset));
+}
+
+static void destination(const struct vs_destination *d, const struct fpath *up, struct findings *f)
+{
+    AT_KEY(at, *up, "destination");
+
+    destination_at(d, &at, f);
 }
 
 static void header_map(const struct api_map *m, const struct fpath *up, const char *key,
@@ -113,6 +120,12 @@ static void route_dests(const struct vs_route_dests *r, const struct fpath *up, 
         destination(&r->p[i].destination, &at, f);
         headers(&r->p[i].headers, &at, f);
         total += r->p[i].weight.v;
+    }
+    if (r->n == 1 && r->p[0].weight.set) {
+        AT_INDEX(only, list, 0);
+        AT_KEY(weight, only, "weight");
+        findings_add(f, FINDING_SIMPLER, &weight,
+                     "the only destination gets everything: leave the weight out");
     }
     if (r->n > 1 && total == 0)
         findings_add(f, FINDING_INVALID, &list,
@@ -310,8 +323,15 @@ static void mirrors(const struct vs_http *h, const struct fpath *up, struct find
 {
     AT_KEY(list, *up, "mirrors");
 
-    for (uint32_t i = 0; i < h->n_mirrors; i++) {
-        AT_INDEX(at, list, i);
+    if (h->mirror_first) {
+        AT_KEY(one, *up, "mirror");
+        AT_KEY(share, *up, "mirrorPercentage");
+
+        destination_at(&h->mirrors[0].destination, &one, f);
+        check_share(h->mirrors[0].percentage, &share, f);
+    }
+    for (uint32_t i = h->mirror_first; i < h->n_mirrors; i++) {
+        AT_INDEX(at, list, i - h->mirror_first);
         AT_KEY(share, at, "percentage");
 
         destination(&h->mirrors[i].destination, &at, f);
@@ -385,6 +405,111 @@ static bool http_takes_all(const struct vs_http *h)
     return h->n_match == 0;
 }
 
+/* --- matches that cover one another --- */
+
+static bool text_covers(const struct api_match *a, const struct api_match *b)
+{
+    if (a->kind == API_MATCH_UNSET || (a->kind == API_MATCH_PRESENT && b->kind))
+        return true;
+    if (a->kind == API_MATCH_PREFIX && (b->kind == API_MATCH_PREFIX || b->kind == API_MATCH_EXACT))
+        return slice_starts(b->value, a->value);
+    return a->kind == b->kind && slice_eq(a->value, b->value);
+}
+
+/* Every condition of `a` is one of `b` too. */
+static bool named_cover(const struct api_named_matches *a, const struct api_named_matches *b,
+                        bool same)
+{
+    for (uint32_t i = 0; i < a->n; i++) {
+        bool found = false;
+
+        for (uint32_t k = 0; k < b->n; k++)
+            found |= slice_eq(a->p[i].name, b->p[k].name) &&
+                     (same ? a->p[i].match.kind == b->p[k].match.kind &&
+                                 slice_eq(a->p[i].match.value, b->p[k].match.value)
+                           : text_covers(&a->p[i].match, &b->p[k].match));
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+static bool gateways_cover(const struct api_strings *a, const struct api_strings *b)
+{
+    for (uint32_t i = 0; i < b->n; i++)
+        if (!api_strings_has(a, b->p[i]))
+            return false;
+    return a->n == 0 ? b->n == 0 : b->n > 0;
+}
+
+/* Each request that `b` takes is taken by `a`; errs to the side of false. */
+static bool match_covers(const struct vs_http_match *a, const struct vs_http_match *b)
+{
+    bool uri = a->ignore_uri_case == b->ignore_uri_case || !a->uri.kind
+                   ? text_covers(&a->uri, &b->uri)
+                   : false;
+
+    return uri && text_covers(&a->scheme, &b->scheme) && text_covers(&a->method, &b->method) &&
+           text_covers(&a->authority, &b->authority) &&
+           named_cover(&a->headers, &b->headers, false) &&
+           named_cover(&a->query_params, &b->query_params, false) &&
+           named_cover(&a->without_headers, &b->without_headers, true) &&
+           (!a->port || a->port == b->port) &&
+           api_map_covers(&b->source_labels, &a->source_labels) &&
+           gateways_cover(&a->gateways, &b->gateways) &&
+           (!a->source_namespace.len || slice_eq(a->source_namespace, b->source_namespace));
+}
+
+/* Matches of route `i` that an earlier route takes; all of them: the route is never reached. */
+static void covered(const struct vs *vs, uint32_t i, const struct fpath *at, struct findings *f)
+{
+    const struct vs_http *h = &vs->http[i];
+    AT_KEY(list, *at, "match");
+    uint32_t n = 0, first = 0;
+
+    for (uint32_t j = 0; j < h->n_match; j++) {
+        AT_INDEX(item, list, j);
+        bool found = false;
+
+        for (uint32_t k = 0; k < i && !found; k++)
+            for (uint32_t l = 0; l < vs->http[k].n_match && !found; l++)
+                if (match_covers(&vs->http[k].match[l], &h->match[j])) {
+                    findings_add(
+                        f, FINDING_INEFFECTIVE, &item,
+                        "http[%u].match[%u] takes these requests before it: move this route "
+                        "up, or remove the match",
+                        k, l);
+                    found = true;
+                    first = n ? first : k;
+                }
+        n += found;
+    }
+    if (n && n == h->n_match)
+        findings_add(f, FINDING_UNREACHABLE, at,
+                     "http[%u] takes every request of it before: move this route up", first);
+}
+
+/* A route that does what happens without it. */
+static void says_nothing(const struct vs *vs, const struct fpath *spec, struct findings *f)
+{
+    const struct vs_http *h = vs->http;
+    const struct vs_route_dest *d;
+
+    if (vs->n_http != 1 || vs->n_tls || vs->n_tcp || vs->hosts.n != 1 || !vs->mesh ||
+        h->route.n != 1 || !http_takes_all(h) || h->redirect || h->direct_response || h->rewrite ||
+        h->timeout.ns || h->retries || h->fault || h->n_mirrors || h->cors)
+        return;
+    d = h->route.p;
+    if (slice_eq(d->destination.host, vs->hosts.p[0]) && !d->destination.subset.p &&
+        !d->destination.port && !d->headers.request.set.n && !d->headers.request.add.n &&
+        !d->headers.request.remove.n && !d->headers.response.set.n && !d->headers.response.add.n &&
+        !d->headers.response.remove.n && !h->headers.request.set.n && !h->headers.request.add.n &&
+        !h->headers.request.remove.n && !h->headers.response.set.n && !h->headers.response.add.n &&
+        !h->headers.response.remove.n)
+        findings_add(f, FINDING_SIMPLER, spec,
+                     "leads the host to itself, as happens without this object: remove it");
+}
+
 static void http_routes(const struct vs *vs, const struct fpath *spec, struct findings *f)
 {
     AT_KEY(list, *spec, "http");
@@ -399,7 +524,11 @@ static void http_routes(const struct vs *vs, const struct fpath *spec, struct fi
                          "http[%u] takes every request before it: move this route up", all);
         else if (http_takes_all(&vs->http[i]))
             all = i;
+        else
+            covered(vs, i, &at, f);
     }
+    if (vs->n_http)
+        says_nothing(vs, spec, f);
 }
 
 static bool sni_covered(struct slice sni, const struct api_strings *of)
