@@ -13,6 +13,7 @@
 #include "proxy/data.h"
 #include "proxy/merge.h"
 #include "proxy/probe.h"
+#include "proxy/telemetry.h"
 #include "proxy/tour.h"
 #include "proxy/upstream/upstream.h"
 
@@ -25,6 +26,7 @@ struct admin {
     struct probes *probes;
     struct merge *merge;     /* NULL: the application is not scraped */
     struct later *later;     /* answers that are being gathered */
+    int64_t aged_ns;         /* when metrics_age was called last */
 };
 
 /* --- answers that take time --------------------------------------------------------------------------- */
@@ -146,6 +148,31 @@ static void all_metrics(void *user, struct metrics_writer *w)
     metrics_process(NULL, w);
 }
 
+static void deliver_reap(struct mail *m, void *receiver)
+{
+    telemetry_reap(receiver);
+    mem_free(m);
+}
+
+/* Series that nobody adds to end after an hour, if they were scraped. Scrapes drive it: no timer. */
+static void metrics_grow_old(struct admin *a)
+{
+    struct data *d = a->data;
+    int64_t now = loop_now(d->loop);
+    if (now - a->aged_ns < TELEMETRY_AGE_S * NS_PER_S)
+        return;
+    a->aged_ns = now;
+    if (metrics_age(d->metrics, TELEMETRY_AGES) == 0)
+        return;
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        struct mail *m = mem_zalloc(sizeof *m);
+        if (!m)
+            return; /* the next age reaps */
+        m->deliver = deliver_reap;
+        mailbox_send(&d->workers[i].worker->mailbox, m);
+    }
+}
+
 static enum err_code metrics_page(struct data *d, enum metrics_form form, struct buf *out)
 {
     return metrics_expose(d->metrics, form, all_metrics, d, out);
@@ -161,6 +188,7 @@ static void page_metrics(struct admin *a, struct http_exchange *x)
         http_reply(x, 500, "text/plain", SL("the metrics do not fit\n"));
     else
         http_reply(x, 200, metrics_content_type(form), buf_slice(&out));
+    metrics_grow_old(a);
 }
 
 /* The application's metrics behind the proxy's. Its failure is a comment and loses nothing of ours. The
@@ -171,7 +199,8 @@ static void merged(void *user, struct slice text, const char *why)
     CLEANUP(buf_freep) struct buf out;
     l->fetch = NULL;
     buf_init(&out, PAGE_MAX * 2);
-    struct data *d = l->admin->data;
+    struct admin *a = l->admin;
+    struct data *d = a->data;
     enum err_code rc =
         metrics_expose(d->metrics, METRICS_TEXT, text.len ? own_metrics : all_metrics, d, &out);
     if (why)
@@ -183,6 +212,7 @@ static void merged(void *user, struct slice text, const char *why)
         later_reply(l, 500, "text/plain", SL("the metrics do not fit\n"));
     else
         later_reply(l, 200, metrics_content_type(METRICS_TEXT), buf_slice(&out));
+    metrics_grow_old(a);
 }
 
 /* A scraper says how long it waits; the application gets most of that. */

@@ -428,6 +428,12 @@ static struct figures figures_of(const struct record *r)
     };
 }
 
+void telemetry_reap(struct worker *w)
+{
+    if (w->telemetry)
+        metrics_reap(w->telemetry->shard);
+}
+
 void telemetry_record(struct worker *w, const struct record *r)
 {
     if (!w->telemetry)

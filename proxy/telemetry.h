@@ -79,6 +79,10 @@ int telemetry_new(struct metrics *metrics, int log_fd, struct worker *w, struct 
 /* Also writes what is left of the access log. */
 void telemetry_free(struct worker *w);
 void telemetry_record(struct worker *w, const struct record *r);
+/* Free the memory of series that metrics_age retired. Worker's thread. */
+void telemetry_reap(struct worker *w);
+/* An age of series passes at the first scrape after so long; unused ones are retired after six. */
+enum { TELEMETRY_AGE_S = 600, TELEMETRY_AGES = 6 };
 /* A connection that was refused before it carried anything. */
 void telemetry_refused(struct worker *w, const struct down *d, const struct prog_service *svc,
                        unsigned flag, const char *details);

@@ -228,7 +228,9 @@ static int collect(const struct metrics *m, row_list *list)
     for (unsigned i = 0; i < m->n_shards; i++) {
         struct metrics_row *row = atomic_load_explicit(&m->shards[i].rows, memory_order_acquire);
 
-        for (; row; row = row->next) {
+        for (; row; row = atomic_load_explicit(&row->next, memory_order_acquire)) {
+            if (atomic_load_explicit(&row->retired, memory_order_relaxed))
+                continue;
             struct metrics_row **slot = VEC_PUSH(list);
 
             if (!slot)
@@ -257,8 +259,49 @@ static void group(struct metrics_writer *w, struct metrics_row *const *rows, siz
     }
 }
 
-enum err_code metrics_expose(const struct metrics *m, enum metrics_form form,
-                             metrics_extra_fn *extra, void *user, struct buf *out)
+/* One set of labels, in all shards. */
+static bool series_idle(struct metrics_row *const *rows, size_t n, uint32_t age, unsigned ages)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t used = atomic_load_explicit(&rows[i]->used, memory_order_relaxed);
+        if (!rows[i]->ages || age - used <= ages ||
+            atomic_load_explicit(&rows[i]->exposed, memory_order_relaxed) <= used)
+            return false;
+    }
+    return true;
+}
+
+/* A series goes in all shards or in none: the sum of the rest would be a counter that goes
+ * backwards. */
+size_t metrics_age(struct metrics *m, unsigned ages)
+{
+    row_list list = {0};
+    uint32_t age = atomic_fetch_add_explicit(&m->age, 1, memory_order_relaxed) + 1;
+    size_t retired = 0;
+
+    pthread_mutex_lock(&m->lock);
+    if (collect(m, &list) < 0)
+        list.len = 0; /* without memory: another time */
+    for (size_t i = 0, j; i < list.len; i = j) {
+        for (j = i + 1; j < list.len && slice_eq(list.p[i]->key, list.p[j]->key);)
+            j++;
+        if (!series_idle(list.p + i, j - i, age, ages))
+            continue;
+        for (size_t k = i; k < j; k++) {
+            atomic_fetch_add_explicit(&list.p[k]->shard->n_retired, 1, memory_order_relaxed);
+            /* The owner may take its key from now on: this thread has read it for the last time. */
+            atomic_store_explicit(&list.p[k]->retired, true, memory_order_release);
+        }
+    }
+    for (unsigned i = 0; i < m->n_shards; i++)
+        retired += atomic_load_explicit(&m->shards[i].n_retired, memory_order_relaxed);
+    pthread_mutex_unlock(&m->lock);
+    VEC_FREE(&list);
+    return retired;
+}
+
+enum err_code metrics_expose(struct metrics *m, enum metrics_form form, metrics_extra_fn *extra,
+                             void *user, struct buf *out)
 {
     static const struct metric_def overflow = {
         .name = "tulle_metrics_overflow_total",
@@ -268,7 +311,11 @@ enum err_code metrics_expose(const struct metrics *m, enum metrics_form form,
     struct metrics_writer w = {form, out};
     row_list list = {0};
 
+    uint32_t age = atomic_load_explicit(&m->age, memory_order_relaxed);
+
+    pthread_mutex_lock(&m->lock);
     if (collect(m, &list) < 0) {
+        pthread_mutex_unlock(&m->lock);
         VEC_FREE(&list);
         return ERR_NOMEM;
     }
@@ -277,6 +324,9 @@ enum err_code metrics_expose(const struct metrics *m, enum metrics_form form,
             j++;
         group(&w, list.p + i, j - i);
     }
+    for (size_t i = 0; i < list.len && buf_err(out) == ERR_OK; i++)
+        atomic_store_explicit(&list.p[i]->exposed, age, memory_order_relaxed);
+    pthread_mutex_unlock(&m->lock);
     VEC_FREE(&list);
     metrics_family(&w, &overflow);
     metrics_sample(&w, &overflow, NULL, NULL, 0, (double)metrics_overflowed(m));

@@ -43,6 +43,8 @@ int metrics_new(const struct metric_group *groups, unsigned n_groups, unsigned n
     m->groups = groups;
     m->n_groups = n_groups;
     m->n_shards = n_shards;
+    atomic_init(&m->age, 1);
+    pthread_mutex_init(&m->lock, NULL);
     for (unsigned i = 0; i < n_shards; i++) {
         m->shards[i].metrics = m;
         m->shards[i].max_rows = max_rows;
@@ -58,9 +60,13 @@ void metrics_free(struct metrics *m)
     for (unsigned i = 0; i < m->n_shards; i++) {
         struct metrics_shard *s = &m->shards[i];
 
+        for (struct metrics_row *r = atomic_load(&s->rows), *next; r; r = next) {
+            next = atomic_load(&r->next);
+            mem_free(r);
+        }
         map_fini(&s->index);
-        arena_fini(&s->arena);
     }
+    pthread_mutex_destroy(&m->lock);
     mem_free(m);
 }
 
@@ -97,20 +103,50 @@ static size_t key_write(char *to, unsigned group, const struct slice *values, un
     return at;
 }
 
-static struct metrics_row *row_make(struct metrics_shard *s, unsigned group, struct slice key)
+static bool group_ages(const struct metric_group *g)
+{
+    for (unsigned i = 0; i < g->n_metrics; i++)
+        if (g->metrics[i].type == METRIC_GAUGE)
+            return false;
+    return g->n_labels > 0;
+}
+
+/* In the place of a retired row of that key, if there is one. */
+static struct metrics_row *row_make(struct metrics_shard *s, unsigned group, struct slice key,
+                                    bool ages)
 {
     const struct metric_group *g = &s->metrics->groups[group];
-    struct metrics_row *row =
-        arena_alloc(&s->arena, sizeof *row + row_cells(g) * sizeof row->cells[0]);
+    struct metrics_row *row = mem_zalloc(sizeof *row + row_cells(g) * sizeof row->cells[0]);
     struct map_entry *e;
+    void *old = NULL;
 
-    if (!row || map_put(&s->index, key, row, NULL) < 0)
-        return NULL; /* the arena keeps the row, unused */
+    if (!row || map_put(&s->index, key, row, &old) < 0) {
+        mem_free(row);
+        return NULL;
+    }
+    if (old) /* the key is the new row's now */
+        ((struct metrics_row *)old)->key = SLICE_NULL;
     e = map_find(&s->index, key);
     row->group = g;
+    row->shard = s;
     row->key = slice_of(e->key, e->key_len); /* stays where it is while the entry lives */
-    row->next = atomic_load_explicit(&s->rows, memory_order_relaxed);
+    row->ages = ages && group_ages(g);
+    atomic_init(&row->used, atomic_load_explicit(&s->metrics->age, memory_order_relaxed));
+    atomic_init(&row->next, atomic_load_explicit(&s->rows, memory_order_relaxed));
     atomic_store_explicit(&s->rows, row, memory_order_release);
+    return row;
+}
+
+static struct metrics_row *row_find(struct metrics_shard *s, struct slice key)
+{
+    struct metrics_row *row = map_get(&s->index, key);
+    uint32_t age;
+
+    if (!row || atomic_load_explicit(&row->retired, memory_order_acquire))
+        return NULL;
+    age = atomic_load_explicit(&s->metrics->age, memory_order_relaxed);
+    if (atomic_load_explicit(&row->used, memory_order_relaxed) != age)
+        atomic_store_explicit(&row->used, age, memory_order_relaxed);
     return row;
 }
 
@@ -122,19 +158,50 @@ struct metrics_row *metrics_row(struct metrics_shard *s, unsigned group, const s
     struct metrics_row *row;
     size_t len = key_write(key, group, values, n);
 
-    row = map_get(&s->index, slice_of(key, len));
+    row = row_find(s, slice_of(key, len));
     if (row)
         return row;
+    bool ages = true;
     if (s->index.len >= s->max_rows) {
         cell_add(&s->overflowed, 1);
         for (unsigned i = 0; i < n; i++)
             overflow[i] = SL("overflow");
         len = key_write(key, group, overflow, n);
-        row = map_get(&s->index, slice_of(key, len));
+        row = row_find(s, slice_of(key, len));
         if (row)
             return row;
+        ages = false;
     }
-    return row_make(s, group, slice_of(key, len));
+    return row_make(s, group, slice_of(key, len), ages);
+}
+
+size_t metrics_rows(const struct metrics_shard *s)
+{
+    return s->index.len;
+}
+
+/* Only the owner changes a list, and it holds the lock when it takes rows out. */
+void metrics_reap(struct metrics_shard *s)
+{
+    _Atomic(struct metrics_row *) *at = &s->rows;
+    struct metrics_row *row;
+
+    if (atomic_load_explicit(&s->n_retired, memory_order_relaxed) == 0 ||
+        pthread_mutex_trylock(&s->metrics->lock) != 0)
+        return;
+    while ((row = atomic_load_explicit(at, memory_order_relaxed))) {
+        if (!atomic_load_explicit(&row->retired, memory_order_relaxed)) {
+            at = &row->next;
+            continue;
+        }
+        atomic_store_explicit(at, atomic_load_explicit(&row->next, memory_order_relaxed),
+                              memory_order_relaxed);
+        if (row->key.p)
+            map_remove(&s->index, row->key);
+        mem_free(row);
+        atomic_fetch_sub_explicit(&s->n_retired, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&s->metrics->lock);
 }
 
 /* --- cells ---------------------------------------------------------------------------------------

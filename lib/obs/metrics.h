@@ -7,7 +7,12 @@
  * thread may expose the registry at any time (cells are relaxed atomics, rows are published once
  * and never move). Shards are summed when exposed, gauges too. The number of rows is capped: what
  * comes later is counted in its group's overflow row (each label "overflow"), and in
- * tulle_metrics_overflow_total. */
+ * tulle_metrics_overflow_total.
+ *
+ * Rows may age, if somebody calls metrics_age: what nobody used for some ages, and was exposed since, is
+ * retired in all shards at once. Its series ends, as if its process had; the same labels later begin a
+ * new series at zero. A series never goes backwards while it is exposed. Rows without labels, overflow
+ * rows and groups with gauges do not age. */
 #pragma once
 
 #include <stdatomic.h>
@@ -50,8 +55,9 @@ void metrics_free(struct metrics *m);
 struct metrics_shard *metrics_shard(struct metrics *m, unsigned i);
 
 /* The row of `values` (n_labels of them; null or empty stays empty) in group `group`; made at first
- * use, then for the registry's life, so that callers may keep the pointer. NULL only when out of
- * memory; all functions below take NULL and do nothing. Owner of the shard only. */
+ * use, then for the registry's life, so that callers may keep the pointer (where metrics_age is called:
+ * only for what does not age, else until the owner does something else). NULL only when out of memory;
+ * all functions below take NULL and do nothing. Owner of the shard only. */
 struct metrics_row *metrics_row(struct metrics_shard *s, unsigned group,
                                 const struct slice *values);
 /* `metric` is the index in the group's table. Owner of the shard only. */
@@ -61,6 +67,13 @@ void metrics_gauge_add(struct metrics_row *row, unsigned metric, double d); /* g
 void metrics_observe(struct metrics_row *row, unsigned metric, double v);   /* histogram */
 /* The cell of a counter or gauge in this row, for tests and for admin pages; any thread. */
 double metrics_value(const struct metrics_row *row, unsigned metric);
+/* An age has passed: retire what was not used in the last `ages` ones and stood in an exposition since it
+ * was used. The thread that exposes. Returns how many retired rows wait to be reaped. */
+size_t metrics_age(struct metrics *m, unsigned ages);
+/* Free this shard's retired rows, unless an exposition is under way. Owner of the shard only. */
+void metrics_reap(struct metrics_shard *s);
+/* Rows in this shard, for tests and gates. Owner only. */
+size_t metrics_rows(const struct metrics_shard *s);
 /* Requests for rows that the cap turned away, all shards. */
 uint64_t metrics_overflowed(const struct metrics *m);
 
@@ -89,7 +102,7 @@ typedef void metrics_extra_fn(void *user, struct metrics_writer *w);
  * OpenMetrics,
  * "# EOF". Metrics that no row uses are left out. ERR_NOMEM, or ERR_LIMIT by the buffer's maximum.
  */
-enum err_code metrics_expose(const struct metrics *m, enum metrics_form form,
+enum err_code metrics_expose(struct metrics *m, enum metrics_form form,
                              metrics_extra_fn *extra, void *user, struct buf *out);
 /* process_resident_memory_bytes, process_cpu_seconds_total, process_open_fds,
  * process_start_time_seconds, of this process; an extra function (user is not used). */

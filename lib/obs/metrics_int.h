@@ -2,7 +2,8 @@
 /* What the registry and its exposition share. */
 #pragma once
 
-#include "lib/base/arena.h"
+#include <pthread.h>
+
 #include "lib/base/map.h"
 #include "lib/base/mem.h"
 #include "lib/obs/metrics.h"
@@ -11,21 +12,28 @@ typedef _Atomic uint64_t metric_cell;
 
 struct metrics_row {
     const struct metric_group *group;
+    struct metrics_shard *shard;
     struct slice key; /* group number, then NUL-terminated values */
-    struct metrics_row *next;
+    _Atomic(struct metrics_row *) next;
+    _Atomic uint32_t used;    /* the age in which it was looked up last */
+    _Atomic uint32_t exposed; /* the age in which it was exposed last; 0: never */
+    atomic_bool retired;      /* not exposed any more; out of use for good */
+    bool ages;
     metric_cell cells[];
 };
 struct metrics_shard {
     struct metrics *metrics;
-    struct arena arena;
     struct map index; /* key -> row; owner only */
     size_t max_rows;
     _Atomic(struct metrics_row *) rows; /* newest first; published with release */
+    atomic_size_t n_retired;            /* that wait to be reaped */
     metric_cell overflowed;
 };
 struct metrics {
     const struct metric_group *groups;
     unsigned n_groups, n_shards;
+    _Atomic uint32_t age;
+    pthread_mutex_t lock; /* who walks the lists of rows, against who frees rows */
     struct metrics_shard shards[];
 };
 

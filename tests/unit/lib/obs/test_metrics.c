@@ -297,8 +297,145 @@ START_TEST(oom)
 }
 END_TEST
 
+static char *page(struct metrics *m)
+{
+    struct buf b;
+
+    buf_init(&b, 1 << 20);
+    ck_assert_int_eq(metrics_expose(m, METRICS_TEXT, NULL, NULL, &b), ERR_OK);
+    return buf_take(&b, NULL);
+}
+
+static void reap(struct metrics *m, unsigned shards)
+{
+    for (unsigned i = 0; i < shards; i++)
+        metrics_reap(metrics_shard(m, i));
+}
+
+/* A series of two shards ends in both at once, when it is idle in both, and not before it was
+ * scraped. */
+START_TEST(idle_series_end)
+{
+    struct metrics *m = registry(2, 100);
+
+    metrics_add(row(m, 0, "source", "200"), 0, 3);
+    metrics_add(row(m, 1, "source", "200"), 0, 4);
+    metrics_add(row(m, 0, "source", "404"), 0, 1);
+    metrics_set(metrics_row(metrics_shard(m, 0), 1, NULL), 0, 1); /* no labels: stays */
+    for (int i = 0; i < 5; i++)
+        ck_assert_uint_eq(metrics_age(m, 3), 0); /* nobody has seen them */
+    for (int i = 0; i < 5; i++) {
+        CLEANUP(mem_freep) char *text = page(m);
+        ck_assert_ptr_nonnull(strstr(text, "code=\"200\"} 7\n"));
+        metrics_add(row(m, 1, "source", "200"), 0, 0); /* one shard uses it, and that is enough */
+        ck_assert_uint_eq(metrics_age(m, 3), 1);       /* 404 is idle and was seen */
+    }
+    reap(m, 2);
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 0)), 2);
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 1)), 1);
+    for (int i = 0; i < 4; i++) {
+        CLEANUP(mem_freep) char *text = page(m);
+        ck_assert_ptr_nonnull(strstr(text, i < 3 ? "code=\"200\"} 7\n" : "x_build"));
+        metrics_age(m, 3);
+    }
+    CLEANUP(mem_freep) char *gone = page(m);
+    ck_assert_ptr_null(strstr(gone, "code="));
+    ck_assert_ptr_nonnull(strstr(gone, "x_build 1\n"));
+    /* The same labels before the memory is given back: a series that begins at zero. */
+    metrics_add(row(m, 1, "source", "200"), 0, 1);
+    CLEANUP(mem_freep) char *anew = page(m);
+    ck_assert_ptr_nonnull(strstr(anew, "code=\"200\"} 1\n"));
+    reap(m, 2);
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 0)), 1);
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 1)), 1);
+    CLEANUP(mem_freep) char *still = page(m);
+    ck_assert_str_eq(anew, still);
+    /* Retired and made anew twice before anybody reaps. */
+    for (int k = 0; k < 2; k++) {
+        metrics_add(row(m, 1, "source", "200"), 0, 1);
+        for (int i = 0; i < 4; i++) {
+            mem_free(page(m));
+            metrics_age(m, 3);
+        }
+    }
+    reap(m, 2);
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 1)), 0);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(overflow_rows_stay)
+{
+    struct metrics *m = registry(1, 1);
+
+    metrics_add(row(m, 0, "a", "1"), 0, 1);
+    metrics_add(row(m, 0, "b", "1"), 0, 1);
+    for (int i = 0; i < 9; i++) {
+        mem_free(page(m));
+        metrics_age(m, 3);
+        reap(m, 1);
+    }
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 0)), 1);
+    CLEANUP(mem_freep) char *text = page(m);
+    ck_assert_ptr_nonnull(strstr(text, "reporter=\"overflow\",code=\"overflow\"} 1\n"));
+    metrics_free(m);
+}
+END_TEST
+
+/* One thread scrapes and ages, two use rows and free them; for the sanitizers. */
+static atomic_bool ending;
+static void *user_thread(void *arg)
+{
+    struct metrics_shard *s = arg;
+
+    for (unsigned i = 0; i < 20000; i++) {
+        char code[16];
+        snprintf(code, sizeof code, "%u", i / 100 % 50);
+        struct slice v[] = {SL("source"), slice_str(code)};
+        metrics_add(metrics_row(s, 0, v), 0, 1);
+        if (i % 64 == 0)
+            metrics_reap(s);
+    }
+    return NULL;
+}
+
+static void *scraper_thread(void *arg)
+{
+    while (!atomic_load(&ending)) {
+        mem_free(page(arg));
+        metrics_age(arg, 2);
+    }
+    return NULL;
+}
+
+START_TEST(aging_beside_use)
+{
+    struct metrics *m = registry(2, 1000);
+    pthread_t user[2], scraper;
+
+    atomic_store(&ending, false);
+    ck_assert_int_eq(pthread_create(&scraper, NULL, scraper_thread, m), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&user[i], NULL, user_thread, metrics_shard(m, i)), 0);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(user[i], NULL);
+    atomic_store(&ending, true);
+    pthread_join(scraper, NULL);
+    for (int i = 0; i < 4; i++) {
+        mem_free(page(m));
+        metrics_age(m, 2);
+    }
+    reap(m, 2);
+    ck_assert_uint_eq(metrics_rows(metrics_shard(m, 0)) + metrics_rows(metrics_shard(m, 1)), 0);
+    metrics_free(m);
+}
+END_TEST
+
 TESTS(metrics)
 {
+    tcase_add_test(tc, idle_series_end);
+    tcase_add_test(tc, overflow_rows_stay);
+    tcase_add_test(tc, aging_beside_use);
     tcase_add_test(tc, text_form);
     tcase_add_test(tc, openmetrics_form);
     tcase_add_test(tc, rows_are_kept);
