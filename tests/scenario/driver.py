@@ -138,8 +138,9 @@ class Stream:
 class Server:
     """An HTTP application; how it answers can change while it runs."""
 
-    def __init__(self, name, address):
+    def __init__(self, name, address, tls=None):
         self.name, self.how, self.requests, self.connections = name, {}, 0, 0
+        self.tls = tls
         self.lock = threading.Lock()
         self.release = threading.Event()
         self.open = set()
@@ -171,7 +172,8 @@ class Server:
     def serve(self, s, peer):
         try:
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stream = Stream(s)
+            s.settimeout(60)
+            stream = Stream(self.tls.wrap_socket(s, server_side=True) if self.tls else s)
             stream.sock.settimeout(60)
             while self.one(stream, peer):
                 pass
@@ -251,6 +253,135 @@ class Server:
             out((head + "Content-Length: %d\r\n\r\n" % len(body)).encode() +
                 (body if method != "HEAD" else b""))
         return not last and "silent_close" not in how
+
+
+class Health:
+    """A gRPC health server of its own (grpc.health.v1.Health/Check), as far as one needs HTTP/2 for it:
+    to check what a client sends, not to serve the world."""
+
+    PATH = "/grpc.health.v1.Health/Check"
+    STATUS = {"UNKNOWN": 0, "SERVING": 1, "NOT_SERVING": 2, "SERVICE_UNKNOWN": 3}
+    # The codes of the letters in PATH (RFC 7541 appendix B).
+    CODES = {"011000": "/", "100110": "g", "101100": "r", "101011": "p", "00100": "c", "010111": ".",
+             "100111": "h", "00101": "e", "00011": "a", "101000": "l", "01001": "t", "1110111": "v",
+             "00001": "1", "1100011": "H", "1011110": "C", "1110101": "k"}
+
+    def __init__(self, address, says):
+        self.says, self.open, self.requests, self.paths = says, set(), 0, []
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(address)
+        self.sock.listen(16)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, _ = self.sock.accept()
+            except OSError:
+                return
+            self.open.add(s)
+            threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    def close(self):
+        for s in [self.sock] + list(self.open):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+    def decode(self, text):
+        """A Huffman text of those letters; None when there are others."""
+        bits = "".join("{:08b}".format(b) for b in text)
+        out, code = "", ""
+        for b in bits:
+            code += b
+            if code in self.CODES:
+                out, code = out + self.CODES[code], ""
+        return out if len(code) < 8 and set(code) <= {"1"} else None
+
+    def path_of(self, block):
+        """The value of :path, an indexed name (4 or 5) with a literal value."""
+        for i in range(len(block) - 1):
+            if block[i] in (0x44, 0x45, 0x04, 0x05):
+                n, huffman = block[i + 1] & 0x7f, block[i + 1] & 0x80
+                value = block[i + 2:i + 2 + n]
+                path = self.decode(value) if huffman else value.decode("latin-1")
+                if path and path.startswith("/"):
+                    return path
+        return None
+
+    @staticmethod
+    def frame(kind, flags, stream, payload):
+        return (len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") +
+                payload)
+
+    @staticmethod
+    def fields(*pairs):
+        return b"".join(b"\x10" + bytes([len(k)]) + k.encode() + bytes([len(v)]) + v.encode()
+                        for k, v in pairs)
+
+    def answer(self, path, message):
+        """(gRPC status, message or None)."""
+        if path != self.PATH:
+            return 12, None
+        n = int.from_bytes(message[1:5], "big")
+        request = message[5:5 + n]
+        if message[:1] != b"\0" or len(message) != 5 + n or (
+                request and request[:1] + request[1:2] != b"\x0a" + bytes([n - 2])):
+            return 13, None
+        says = self.says.get(request[2:].decode(), None)
+        if says is None:
+            return 5, None
+        return 0, b"\x08" + bytes([self.STATUS[says]])
+
+    def serve(self, s):
+        try:
+            stream = Stream(s)
+            stream.sock.settimeout(60)
+            got = []
+            stream.exactly(24, got.append)
+            need(b"".join(got) == b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "no preface")
+            s.sendall(self.frame(4, 0, 0, b""))
+            block, message, told = {}, {}, 0
+            while True:
+                got = []
+                if not stream.exactly(9, got.append):
+                    return
+                head, got = b"".join(got), []
+                size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+                number = int.from_bytes(head[5:], "big")
+                stream.exactly(size, got.append)
+                payload = b"".join(got)
+                if kind == 4 and not flags & 1:
+                    s.sendall(self.frame(4, 1, 0, b""))
+                elif kind == 6 and not flags & 1:
+                    s.sendall(self.frame(6, 1, 0, payload))
+                elif kind == 1:
+                    need(flags & 4 and not flags & 8, "a head in one frame without padding is meant")
+                    block[number] = payload[5:] if flags & 32 else payload
+                elif kind == 0:
+                    need(not flags & 8, "padding")
+                    message[number] = message.get(number, b"") + payload
+                if kind in (0, 1) and flags & 1:
+                    self.requests += 1
+                    self.paths.append(self.path_of(block[number]))
+                    if "hang" in self.says:
+                        continue
+                    status, text = self.answer(self.paths[-1], message.get(number, b""))
+                    # A table size of nought is acknowledged in the first head (RFC 7541 4.2).
+                    out = self.frame(1, 4, number, b"\x20"[told:] + b"\x88" + self.fields(
+                        ("content-type", "application/grpc")))
+                    told = 1
+                    if text is not None:
+                        out += self.frame(0, 0, number, b"\0" + len(text).to_bytes(4, "big") + text)
+                    s.sendall(out + self.frame(1, 5, number, self.fields(("grpc-status", str(status)))))
+        except (OSError, Failure, ValueError, KeyError):
+            pass
+        finally:
+            self.open.discard(s)
+            s.close()
 
 
 class Proxy:
@@ -590,12 +721,29 @@ class Scenario:
         how = dict({w: [""] for w in plain}, **named)
         if name not in self.servers:
             self.pod(name)
-            self.servers[name] = Server(name, (self.app_address(name), self.port))
+            at = how.get("at", [self.app_address(name)])[0]
+            tls = None
+            if "tls" in how:
+                self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                             "-nodes", "-keyout", "tls.key", "-out", "tls.pem", "-subj", "/CN=nobody")
+                tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                tls.load_cert_chain(self.dir + "/tls.pem", self.dir + "/tls.key")
+            self.servers[name] = Server(name, (at, self.port), tls)
         self.servers[name].how = how
         if "hang" not in how:
             self.servers[name].release.set()
         else:
             self.servers[name].release.clear()
+
+    def do_health(self, name, *words):
+        """grpc.health.v1 at ADDRESS: SERVICE=STATUS..., again: changes what it says."""
+        named, plain = options(words)
+        says = {k: v[0] for k, v in named.items()}
+        says.update({"": w[1:] for w in plain if w.startswith("=")})
+        if name in self.servers:
+            self.servers[name].says = says
+            return
+        self.servers[name] = Health((plain[0], self.port), says)
 
     def do_stop(self, name):
         self.servers.pop(name).close()
