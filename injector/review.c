@@ -183,7 +183,8 @@ static void answer_refuse(struct review_answer *a, const char *uid, const char *
 /* --- requests ------------------------------------------------------------------------------------
  */
 struct request {
-    const json_t *req, *object; /* borrowed from the review; object NULL when there is none */
+    /* Borrowed from the review; NULL when there is none. */
+    const json_t *req, *object, *old;
     const char *uid, *ns, *name, *operation, *group, *resource, *sub;
 };
 
@@ -219,9 +220,11 @@ static json_t *review_open(struct slice body, struct request *ret, struct review
     }
     const json_t *req = json_object_get(review, "request");
     const json_t *res = json_object_get(req, "resource"), *object = json_object_get(req, "object");
+    const json_t *old = json_object_get(req, "oldObject");
     struct request r = {
         .req = req,
         .object = json_is_object(object) ? object : NULL,
+        .old = json_is_object(old) ? old : NULL,
         .uid = text_at(req, "uid"),
         .ns = text_at(req, "namespace"),
         .operation = text_at(req, "operation"),
@@ -299,11 +302,11 @@ void review_inject(const struct inject_settings *s, const struct review_path *pa
     inject_result_fini(&out);
 }
 
-/* Findings of one severity as lines for people. */
-static json_t *finding_lines(const struct findings *f, enum finding_severity severity,
+/* Findings of one severity as lines for people, behind those of `list` (stolen; NULL stays NULL).
+ */
+static json_t *finding_lines(json_t *list, const struct findings *f, enum finding_severity severity,
                              struct slice kind, const struct request *r)
 {
-    json_t *list = json_array();
     for (uint32_t i = 0; list && i < f->n; i++) {
         CLEANUP(buf_freep) struct buf line;
         buf_init(&line, 64 << 10);
@@ -318,11 +321,33 @@ static json_t *finding_lines(const struct findings *f, enum finding_severity sev
     return list;
 }
 
+/* Allowed with words. `warnings` borrowed. */
+static void answer_warned(struct review_answer *a, const char *uid, json_t *warnings)
+{
+    struct verdict ok = {.allowed = true, .warnings = warnings};
+    const char *first = json_string_value(json_array_get(warnings, 0));
+    a->decision = first ? "warned" : "allowed";
+    set_text(a->reason, sizeof a->reason, first);
+    answer_review(a, uid, &ok);
+}
+
+/* An update that leaves the spec as it was brings no mistake that is not there already: labels,
+ * annotations, owners and finalizers of an object must stay changeable whatever rules came since.
+ */
+static bool spec_is_kept(const struct request *r)
+{
+    const json_t *now = json_object_get(r->object, "spec"), *was = json_object_get(r->old, "spec");
+    return r->old && (now == was || json_equal(now, was));
+}
+
 static void answer_findings(struct review_answer *a, const struct request *r, struct slice kind,
                             const struct findings *f)
 {
-    CLEANUP(json_freep) json_t *errors = finding_lines(f, FINDING_ERROR, kind, r);
-    CLEANUP(json_freep) json_t *warnings = finding_lines(f, FINDING_WARNING, kind, r);
+    bool kept = spec_is_kept(r);
+    CLEANUP(json_freep) json_t *errors = finding_lines(json_array(), f, FINDING_ERROR, kind, r);
+    CLEANUP(json_freep)
+    json_t *warnings = finding_lines(kept && errors ? json_copy(errors) : json_array(), f,
+                                     FINDING_WARNING, kind, r);
     CLEANUP(buf_freep) struct buf text;
     size_t i;
     const json_t *v;
@@ -332,16 +357,58 @@ static void answer_findings(struct review_answer *a, const struct request *r, st
         answer_text(a, 500, "error", "out of memory");
         return;
     }
-    json_array_foreach(errors, i, v) buf_addf(&text, "%s%s", i ? "; " : "", json_string_value(v));
-    if (json_array_size(errors)) {
-        answer_refuse(a, r->uid, buf_cstr(&text), warnings);
+    if (kept || !json_array_size(errors)) {
+        answer_warned(a, r->uid, warnings);
         return;
     }
-    struct verdict ok = {.allowed = true, .warnings = warnings};
-    a->decision = json_array_size(warnings) ? "warned" : "allowed";
-    v = json_array_get(warnings, 0);
-    set_text(a->reason, sizeof a->reason, v ? json_string_value(v) : "");
-    answer_review(a, r->uid, &ok);
+    json_array_foreach(errors, i, v) buf_addf(&text, "%s%s", i ? "; " : "", json_string_value(v));
+    if (f->dropped)
+        buf_addf(&text, "; and %u more", f->dropped);
+    answer_refuse(a, r->uid, buf_cstr(&text), warnings);
+}
+
+/* The API server makes a name of generateName only later: until then that stands for it. NULL when
+ * there is no memory; released by json_decref. */
+static json_t *with_name(const json_t *object, const char *name)
+{
+    json_t *meta = json_object_get(object, "metadata"), *copy, *named;
+    if (text_at(meta, "name")[0] || !name[0])
+        return json_incref((json_t *)(uintptr_t)object);
+    copy = json_copy((json_t *)(uintptr_t)object);
+    named = json_copy(meta);
+    if (!copy || !named || json_object_set_new(named, "name", json_string(name)) < 0) {
+        json_decref(copy);
+        json_decref(named);
+        return NULL;
+    }
+    if (json_object_set_new(copy, "metadata", named) < 0) {
+        json_decref(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+static void judge(enum api_kind kind, const struct request *r, struct arena *scratch,
+                  struct review_answer *ret)
+{
+    CLEANUP(json_freep) json_t *object = with_name(r->object, r->name);
+    struct findings *f = ARENA_NEW(scratch, struct findings);
+
+    if (!f || !object) {
+        answer_text(ret, 500, "error", "out of memory");
+        return;
+    }
+    findings_init(f, scratch);
+    if (api_check(kind, object, scratch, f) == 0 && !f->nomem) {
+        answer_findings(ret, r, slice_str(api_kind_info(kind)->kind), f);
+        return;
+    }
+    /* What cannot be judged is not refused: its status will tell. */
+    CLEANUP(json_freep)
+    json_t *words =
+        json_pack("[s]", r->name[0] ? "the object is too large to be judged here: see its status"
+                                    : "an object without a name is not judged: see its status");
+    answer_warned(ret, r->uid, words);
 }
 
 void review_validate(struct slice body, struct review_answer *ret)
@@ -355,31 +422,14 @@ void review_validate(struct slice body, struct review_answer *ret)
     review = review_open(body, &r, ret);
     if (!review)
         return;
-    if (!api_kind_of_resource(slice_str(r.group), slice_str(r.resource), &kind)) {
+    if (!api_kind_of_resource(slice_str(r.group), slice_str(r.resource), &kind))
         answer_allow(ret, r.uid, "allowed", "not a kind of the mesh");
-        return;
-    }
-    if (r.sub[0] || strcmp(r.operation, "DELETE") == 0) {
+    else if (r.sub[0] || strcmp(r.operation, "DELETE") == 0)
         answer_allow(ret, r.uid, "allowed", "nothing to validate");
-        return;
-    }
-    if (!r.object) {
+    else if (!r.object)
         answer_refuse(ret, r.uid, "the review holds no object", NULL);
-        return;
-    }
-    struct findings *f = ARENA_NEW(&scratch, struct findings);
-    if (!f) {
-        answer_text(ret, 500, "error", "out of memory");
-        return;
-    }
-    findings_init(f, &scratch);
-    if (api_check(kind, r.object, &scratch, f) < 0 || f->nomem) {
-        /* No name yet (generateName) is the API server's matter; the rest is want of memory. */
-        if (!text_at(json_object_get(r.object, "metadata"), "name")[0])
-            answer_allow(ret, r.uid, "allowed", "an object without a name is not judged");
-        else
-            answer_refuse(ret, r.uid, "the object is too large to be judged", NULL);
-        return;
-    }
-    answer_findings(ret, &r, slice_str(api_kind_info(kind)->kind), f);
+    else if (text_at(json_object_get(r.object, "metadata"), "deletionTimestamp")[0])
+        answer_allow(ret, r.uid, "allowed", "the object is about to go");
+    else
+        judge(kind, &r, &scratch, ret);
 }

@@ -48,6 +48,7 @@ void review_answer_fini(struct review_answer *a);
 /* `s` may be NULL (not known yet): 503. */
 void review_inject(const struct inject_settings *s, const struct review_path *path,
                    struct slice body, struct review_answer *ret);
-/* The mesh's own kinds, judged by mesh/api: errors refuse, warnings are passed on. Kinds that are
- * not ours, and deletions, are allowed. */
+/* The mesh's own kinds, judged by mesh/api from the object alone: errors refuse, warnings are
+ * passed on. Never refused: kinds that are not ours, deletions and what is about to go, an update
+ * that leaves the spec as it was, and what is too large to be judged. */
 void review_validate(struct slice body, struct review_answer *ret);

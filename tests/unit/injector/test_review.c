@@ -150,9 +150,10 @@ END_TEST
     HEAD "{\"uid\":\"u\",\"namespace\":\"shop\",\"name\":\"v\",\"operation\":\"" operation         \
          "\",\"resource\":{\"group\":\"networking.istio.io\",\"version\":\"v1\",\"resource\":"     \
          "\"" plural "\"},\"object\":" object "}}"
-#define VS(spec)                                                                                   \
-    "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\"metadata\":"         \
-    "{\"name\":\"v\",\"namespace\":\"shop\"},\"spec\":" spec "}"
+#define VS_META(meta, spec)                                                                        \
+    "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\"metadata\":{" meta   \
+    "},\"spec\":" spec "}"
+#define VS(spec) VS_META("\"name\":\"v\",\"namespace\":\"shop\"", spec)
 #define ROUTE(weight)                                                                              \
     "{\"hosts\":[\"a\"],\"http\":[{\"route\":[{\"destination\":{\"host\":\"a\"},"                  \
     "\"weight\":" weight "},{\"destination\":{\"host\":\"b\"},\"weight\":10}]}]}"
@@ -166,6 +167,11 @@ static const struct {
     {"good",           MESH("virtualservices", "CREATE", VS(ROUTE("90"))),        true,  "\"allowed\":true"},
     {"bad weight",     MESH("virtualservices", "CREATE", VS(ROUTE("-1"))),        false, "VirtualService shop/v: spec.http[0].route[0].weight"},
     {"bad on update",  MESH("virtualservices", "UPDATE", VS(ROUTE("-1"))),        false, "weight"},
+    {"bad as before",  MESH("virtualservices", "UPDATE", VS(ROUTE("-1")) ",\"oldObject\":" VS(ROUTE("-1"))), true, "\"warnings\":[\"VirtualService shop/v: spec.http[0].route[0].weight"},
+    {"bad otherwise",  MESH("virtualservices", "UPDATE", VS(ROUTE("-1")) ",\"oldObject\":" VS(ROUTE("-2"))), false, "weight"},
+    {"about to go",    MESH("virtualservices", "UPDATE", VS_META("\"name\":\"v\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"", ROUTE("-1"))), true, "\"allowed\":true"},
+    {"name to come, good", MESH("virtualservices", "CREATE", VS_META("\"generateName\":\"w-\"", ROUTE("90"))), true, "\"allowed\":true}}"},
+    {"name to come, bad", MESH("virtualservices", "CREATE", VS_META("\"generateName\":\"w-\"", ROUTE("-1"))), false, "weight"},
     {"delete",         MESH("virtualservices", "DELETE", "null"),                 true,  "\"allowed\":true"},
     {"no object",      MESH("virtualservices", "CREATE", "null"),                 false, "no object"},
     {"not ours",       MESH("deployments", "CREATE", "{}"),                       true,  "\"allowed\":true"},
