@@ -59,6 +59,7 @@ probes_restarts() {
     k get pods -n "$SHOP" -l app=probes -o json |
         jq '[.items[].status.containerStatuses[] | select(.name == "probes") | .restartCount] | add'
 }
+no_restarts() { same "$(probes_restarts)" 0; }
 out_yaml() { caller_yaml out "$PROBE_IMAGE" out sidecar.istio.io/inject=false; }
 deploy() { "$@" | k apply -n "$SHOP" -f - >/dev/null; }
 finish() {
@@ -75,7 +76,7 @@ check "its output is the shop's" says '"service":"order"' k logs -n "$SHOP" job/
 # restarted.
 check "a deployment with HTTP and TCP probes and a hook" deploy probes_yaml /healthz
 check "becomes ready" rollout "$SHOP" probes
-check "and stays up" throughout 4 same "$(probes_restarts)" 0
+check "and stays up" throughout 4 no_restarts
 check "STRICT does not lock the kubelet out" apply "$SHOP" /dev/stdin <<'Y'
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -83,7 +84,7 @@ metadata: {name: default}
 spec: {mtls: {mode: STRICT}}
 Y
 eventually 10 programmed "$SHOP" pa default >/dev/null
-check "(no restart)" throughout 4 same "$(probes_restarts)" 0
+check "(no restart)" throughout 4 no_restarts
 check "a pod that opts out" deploy out_yaml
 check "runs" rollout "$SHOP" out
 check "without a sidecar" not has_sidecar "$SHOP" "$(pod_of "$SHOP" app=out)"
@@ -91,17 +92,21 @@ finish
 
 # A pod that was there before the label has no sidecar until it is restarted: Mesh says which.
 late=tulle-e2e-late
-mesh_names_it() { k get mesh default -o json | jq -e --arg p "^$late/" 'any(.status.barePods[];
-    (if type == "string" then . else "\(.namespace)/\(.name)" end) | test($p))' >/dev/null; }
+mesh_names_it() { # LIST
+    k get mesh default -o json | jq -e --arg p "^$late/" --arg list "$1" 'any(.status[$list][]?;
+    (if type == "string" then . else "\(.namespace)/\(.name)" end) | test($p))' >/dev/null
+}
 ns_make "$late"
 caller_yaml early "$PROBE_IMAGE" | k apply -n "$late" -f - >/dev/null
 check "a pod runs in a namespace without the label" rollout "$late" early
 check "the label comes afterwards" ns_make "$late" istio-injection=enabled
-check "Mesh names the pod" eventually 20 mesh_names_it
+check "Mesh names the pod" eventually 20 mesh_names_it barePods
 check "restarted, it has a sidecar" restart "$late"
-check "and Mesh does not name it any more" eventually 20 not mesh_names_it
+check "and Mesh does not name it any more" eventually 20 not mesh_names_it barePods
 check "the root certificate is there" k get configmap -n "$late" istio-ca-root-cert
 check "the label goes" k label namespace "$late" istio-injection-
+check "Mesh names the pod that still carries a sidecar" eventually 20 mesh_names_it stalePods
+check "the root certificate stays while it runs" k get configmap -n "$late" istio-ca-root-cert
 check "the root certificate goes with the last sidecar" \
     k delete deployment -n "$late" early --wait=true --timeout 30s
 check "(gone)" eventually 30 not k get configmap -n "$late" istio-ca-root-cert
