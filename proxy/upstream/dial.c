@@ -17,8 +17,10 @@ enum err_code up_host_tls(const struct up_host *h, bool *ret)
         *ret = false;
         return ERR_OK;
     case PROG_TLS_MUTUAL_MESH:
+        if (!h->mtls)
+            return ERR_DENIED;
         *ret = true;
-        return h->mtls ? ERR_OK : ERR_DENIED;
+        return ERR_OK;
     case PROG_TLS_SIMPLE:
     case PROG_TLS_MUTUAL:
         break; /* origination is not built: compile marks such clusters with a problem */
