@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Core kinds: decoded in a passing arena, kept compact. Every put first makes all that it needs, then
- * swaps, so that want of memory leaves the old value in place. */
+/* Namespaces, nodes and pods; services and slices have files of their own. All are decoded in a
+ * passing arena and kept compact.
+ * Every put first makes all that it needs, then swaps, so that want of memory leaves the old value
+ * in place. */
 #include "mesh/index/index_int.h"
 
-static int nomem(struct err *err, const char *what)
+int put_nomem(struct err *err, const char *what)
 {
     return err_set(err, ERR_NOMEM, "index: %s", what);
 }
 
-static int not_a(struct err *err, const char *what)
+int put_not_a(struct err *err, const char *what)
 {
     return err_set(err, ERR_INVALID, "index: no %s with a name", what);
 }
@@ -19,7 +21,8 @@ void note(struct index_changes *c, uint64_t token)
         index_changes_add(c, token);
 }
 
-/* --- namespaces --------------------------------------------------------------------------------------- */
+/* --- namespaces
+ * --------------------------------------------------------------------------------------- */
 struct ix_ns *ns_find(const struct index *x, struct slice name)
 {
     uint32_t hash = text_hash(name);
@@ -57,12 +60,12 @@ int put_namespace(struct index *x, const json_t *obj, struct index_changes *c, s
     struct ix_ns *n;
 
     if (k8s_namespace_decode(obj, &x->scratch, &k, NULL) < 0)
-        return not_a(err, "Namespace");
+        return put_not_a(err, "Namespace");
     n = ns_get(x, k->meta.name);
     labels = intern_labels(&x->names, &k->meta.labels, &none);
     if (!n || none) {
         intern_drop_labels(&x->names, labels);
-        return nomem(err, "Namespace");
+        return put_nomem(err, "Namespace");
     }
     if (labels != n->labels)
         note(c, index_token("namespace", k->meta.name, SLICE_NULL));
@@ -84,7 +87,8 @@ bool remove_namespace(struct index *x, struct slice name, struct index_changes *
     return true;
 }
 
-/* --- nodes -------------------------------------------------------------------------------------------- */
+/* --- nodes
+ * -------------------------------------------------------------------------------------------- */
 static struct ix_node *node_find(const struct index *x, struct slice name)
 {
     struct ix_node *n;
@@ -95,7 +99,7 @@ static struct ix_node *node_find(const struct index *x, struct slice name)
     return NULL;
 }
 
-static bool strings_same(const struct api_strings *a, const struct api_strings *b)
+bool strings_same(const struct api_strings *a, const struct api_strings *b)
 {
     if (a->n != b->n)
         return false;
@@ -118,11 +122,11 @@ int put_node(struct index *x, const json_t *obj, struct index_changes *c, struct
 
     if (!n || iset_reserve(&x->nodes) < 0) {
         mem_free(n);
-        return nomem(err, "Node");
+        return put_nomem(err, "Node");
     }
     if (k8s_node_decode(obj, &n->arena, &k, NULL) < 0) {
         node_free(n);
-        return not_a(err, "Node");
+        return put_not_a(err, "Node");
     }
     n->node = k;
     old = node_find(x, k->meta.name);
@@ -150,7 +154,8 @@ bool remove_node(struct index *x, struct slice name, struct index_changes *c)
     return true;
 }
 
-/* --- pods --------------------------------------------------------------------------------------------- */
+/* --- pods
+ * --------------------------------------------------------------------------------------------- */
 const struct ix_pod *index_pod(const struct index *x, struct slice ns, struct slice name)
 {
     struct ix_pod *p;
@@ -244,8 +249,8 @@ static bool pod_fill(struct index *x, const struct k8s_pod *k, struct ix_pod *p)
     bool none = false;
     uint32_t n = 0;
 
-    p->service_account = intern_text(&x->names, k->service_account.len ? k->service_account
-                                                                       : SL("default"), &none);
+    p->service_account =
+        intern_text(&x->names, k->service_account.len ? k->service_account : SL("default"), &none);
     p->workload = intern_text(&x->names, k->workload, &none);
     p->owner_kind = intern_text(&x->names, k->owner_kind, &none);
     p->node = intern_text(&x->names, k->node, &none);
@@ -288,14 +293,14 @@ int put_pod(struct index *x, const json_t *obj, struct index_changes *c, struct 
     struct k8s_pod *k;
 
     if (k8s_pod_decode(obj, &x->scratch, &k, NULL) < 0)
-        return not_a(err, "Pod");
+        return put_not_a(err, "Pod");
     p = pod_get(x, k->meta.ns, k->meta.name);
     if (!p || iset_reserve(&x->pods_ip[0]) < 0 || iset_reserve(&x->pods_ip[1]) < 0 ||
         !pod_fill(x, k, &new)) {
         pod_drop_fields(x, &new);
         if (p)
             pod_settle(x, p);
-        return nomem(err, "Pod");
+        return put_nomem(err, "Pod");
     }
     if (pod_same(p, &new)) {
         pod_drop_fields(x, &new);
@@ -345,551 +350,4 @@ const struct ix_pod *index_pod_by_ip(const struct index *x, const struct ipaddr 
                 return p;
     }
     return NULL;
-}
-
-/* --- addresses of services ---------------------------------------------------------------------------- */
-int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *se)
-{
-    struct ix_vip *v;
-
-    if (iset_reserve(&x->vips) < 0 || !(v = mem_zalloc(sizeof *v)))
-        return -1;
-    v->ip = ip;
-    v->service = svc;
-    v->se = se;
-    iset_add(&x->vips, v);
-    return 0;
-}
-
-void vips_remove(struct index *x, const struct ipaddr *ip, const void *owner)
-{
-    struct ix_vip *v;
-
-    for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
-        if (ip_eq(&v->ip, ip) && (v->service == owner || v->se == owner)) {
-            iset_del(&x->vips, v);
-            mem_free(v);
-            return;
-        }
-}
-
-const struct ix_service *index_service_by_vip(const struct index *x, const struct ipaddr *ip)
-{
-    const struct ix_service *best = NULL;
-    struct ix_vip *v;
-
-    for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
-        if (v->service && ip_eq(&v->ip, ip) &&
-            (!best || slice_cmp(istr_slice(v->service->name), istr_slice(best->name)) < 0))
-            best = v->service;
-    return best;
-}
-
-/* --- services ----------------------------------------------------------------------------------------- */
-const struct ix_service *index_service(const struct index *x, struct slice ns, struct slice name)
-{
-    struct ix_service *s;
-
-    for (uint32_t i = iset_first(&x->services, pair_hash(text_hash(ns), text_hash(name)));
-         (s = iset_at(&x->services, i)); i++)
-        if (slice_eq(istr_slice(s->name), name) && slice_eq(istr_slice(s->ns), ns))
-            return s;
-    return NULL;
-}
-
-struct ix_service *service_get(struct index *x, struct slice ns, struct slice name)
-{
-    struct ix_service *s = (struct ix_service *)(uintptr_t)index_service(x, ns, name);
-    struct ix_ns *n;
-    bool none = false;
-
-    if (s)
-        return s;
-    n = ns_get(x, ns);
-    if (!n || iset_reserve(&x->services) < 0 || !(s = mem_zalloc(sizeof *s)))
-        return NULL;
-    s->ns = intern_ref(n->name);
-    s->name = intern_text(&x->names, name, &none);
-    if (!s->name) {
-        intern_drop(&x->names, s->ns);
-        mem_free(s);
-        return NULL;
-    }
-    iset_add(&x->services, s);
-    s->next = n->services;
-    n->services = s;
-    return s;
-}
-
-static void ports_free(struct index *x, struct ix_port *p, uint32_t n)
-{
-    for (uint32_t i = 0; p && i < n; i++) {
-        intern_drop(&x->names, p[i].name);
-        intern_drop(&x->names, p[i].app_protocol);
-        intern_drop(&x->names, p[i].target_name);
-    }
-    mem_free(p);
-}
-
-static void service_drop_fields(struct index *x, struct ix_service *s)
-{
-    for (uint32_t i = 0; i < s->n_vips; i++)
-        vips_remove(x, &s->vips[i], s);
-    mem_free(s->vips);
-    ports_free(x, s->ports, s->n_ports);
-    intern_drop(&x->names, s->external_name);
-    intern_drop_labels(&x->names, s->selector);
-    mem_free(s->export_to.p);
-    s->vips = NULL;
-    s->ports = NULL;
-    s->external_name = NULL;
-    s->selector = NULL;
-    s->export_to = (struct api_strings){0};
-    s->n_vips = s->n_ports = 0;
-    s->known = s->headless = s->external = false;
-}
-
-void service_free(struct index *x, struct ix_service *s)
-{
-    service_drop_fields(x, s);
-    intern_drop(&x->names, s->ns);
-    intern_drop(&x->names, s->name);
-    mem_free(s);
-}
-
-void service_settle(struct index *x, struct ix_service *s)
-{
-    struct ix_ns *n;
-
-    if (s->known || s->slices)
-        return;
-    n = ns_find(x, istr_slice(s->ns));
-    for (struct ix_service **at = &n->services; *at; at = &(*at)->next)
-        if (*at == s) {
-            *at = s->next;
-            break;
-        }
-    iset_del(&x->services, s);
-    service_free(x, s);
-}
-
-static bool is_tcp(struct slice protocol)
-{
-    return protocol.len == 0 || slice_ieq(protocol, SL("TCP"));
-}
-
-/* exportTo of a Service is an annotation with a list; one block holds slices and bytes. */
-static bool export_fill(const struct k8s_service *k, struct api_strings *ret)
-{
-    struct slice list = api_map_get(&k->meta.annotations, SL("networking.istio.io/exportTo")), part,
-                 rest = list;
-    uint32_t n = 0;
-    char *bytes;
-
-    if (!slice_trim(list).len)
-        return true;
-    while (slice_next(&rest, ',', &part))
-        n++;
-    ret->p = mem_alloc(n * sizeof *ret->p + list.len);
-    if (!ret->p)
-        return false;
-    bytes = (char *)(ret->p + n);
-    memcpy(bytes, list.p, list.len);
-    rest = slice_of(bytes, list.len);
-    while (slice_next(&rest, ',', &part))
-        if (slice_trim(part).len)
-            ret->p[ret->n++] = slice_trim(part);
-    return true;
-}
-
-static bool service_fill(struct index *x, const struct k8s_service *k, struct ix_service *s)
-{
-    bool none = false;
-
-    s->known = true;
-    s->headless = k->headless;
-    s->external = k->type == SVC_EXTERNAL_NAME;
-    s->external_name = s->external ? intern_text(&x->names, k->external_name, &none) : NULL;
-    s->selector = intern_labels(&x->names, &k->selector, &none);
-    if (k->cluster_ips.n && !s->headless) {
-        s->vips = mem_array(k->cluster_ips.n, sizeof *s->vips);
-        if (!s->vips)
-            return false;
-        for (uint32_t i = 0; i < k->cluster_ips.n; i++)
-            if (ip_parse(k->cluster_ips.p[i], &s->vips[s->n_vips]))
-                s->n_vips++;
-    }
-    if (k->n_ports) {
-        s->ports = mem_array(k->n_ports, sizeof *s->ports);
-        if (!s->ports)
-            return false;
-    }
-    for (; s->n_ports < k->n_ports; s->n_ports++) {
-        const struct k8s_service_port *from = &k->ports[s->n_ports];
-        struct ix_port *to = &s->ports[s->n_ports];
-
-        to->name = intern_text(&x->names, from->name, &none);
-        to->app_protocol = intern_text(&x->names, from->app_protocol, &none);
-        to->target_name = intern_text(&x->names, from->target_name, &none);
-        to->port = from->port;
-        to->target = from->target_port ? from->target_port : from->target_name.len ? 0 : from->port;
-        to->tcp = is_tcp(from->protocol);
-    }
-    return export_fill(k, &s->export_to) && !none;
-}
-
-static bool port_same(const struct ix_port *a, const struct ix_port *b)
-{
-    return a->name == b->name && a->app_protocol == b->app_protocol &&
-           a->target_name == b->target_name && a->port == b->port && a->target == b->target &&
-           a->tcp == b->tcp;
-}
-
-static bool service_same(const struct ix_service *a, const struct ix_service *b)
-{
-    if (a->known != b->known || a->headless != b->headless || a->external != b->external ||
-        a->external_name != b->external_name || a->selector != b->selector ||
-        a->n_vips != b->n_vips || a->n_ports != b->n_ports ||
-        !strings_same(&a->export_to, &b->export_to))
-        return false;
-    for (uint32_t i = 0; i < a->n_vips; i++)
-        if (!ip_eq(&a->vips[i], &b->vips[i]))
-            return false;
-    for (uint32_t i = 0; i < a->n_ports; i++)
-        if (!port_same(&a->ports[i], &b->ports[i]))
-            return false;
-    return true;
-}
-
-/* `there`: it appears or goes, or its addresses change; else only its ports do. */
-static void note_service(struct index_changes *c, const struct ix_service *s, bool there)
-{
-    if (!c)
-        return;
-    note(c, INDEX_TOKEN_SERVICE(istr_slice(s->ns), istr_slice(s->name)));
-    note(c, INDEX_TOKEN_SERVICES(istr_slice(s->ns)));
-    for (uint32_t i = 0; i < s->n_vips; i++)
-        note(c, INDEX_TOKEN_IP(&s->vips[i]));
-    if (there) {
-        note(c, INDEX_TOKEN_FILTER);
-        note(c, INDEX_TOKEN_NAMES);
-    }
-}
-
-static bool vips_same(const struct ix_service *a, const struct ix_service *b)
-{
-    if (a->known != b->known || a->n_vips != b->n_vips)
-        return false;
-    for (uint32_t i = 0; i < a->n_vips; i++)
-        if (!ip_eq(&a->vips[i], &b->vips[i]))
-            return false;
-    return true;
-}
-
-/* Address nodes of the new value, made before the old one goes. */
-static bool vips_prepare(struct index *x, struct ix_service *new, struct ix_service *owner)
-{
-    for (uint32_t i = 0; i < new->n_vips; i++)
-        if (vip_add(x, new->vips[i], owner, NULL) < 0) {
-            while (i-- > 0)
-                vips_remove(x, &new->vips[i], owner);
-            return false;
-        }
-    return true;
-}
-
-int put_service(struct index *x, const json_t *obj, struct index_changes *c, struct err *err)
-{
-    struct ix_service *s, new = {0};
-    struct k8s_service *k;
-    bool there;
-
-    if (k8s_service_decode(obj, &x->scratch, &k, NULL) < 0)
-        return not_a(err, "Service");
-    s = service_get(x, k->meta.ns, k->meta.name);
-    if (!s)
-        return nomem(err, "Service");
-    if (!service_fill(x, k, &new))
-        goto fail;
-    if (service_same(s, &new)) {
-        new.n_vips = 0; /* none of them is in the table yet */
-        service_drop_fields(x, &new);
-        return 0;
-    }
-    if (!vips_prepare(x, &new, s))
-        goto fail;
-    there = !vips_same(s, &new);
-    note_service(c, s, there);
-    service_drop_fields(x, s);
-    new.ns = s->ns;
-    new.name = s->name;
-    new.slices = s->slices;
-    new.next = s->next;
-    *s = new;
-    note_service(c, s, there);
-    return 0;
-fail:
-    new.n_vips = 0;
-    service_drop_fields(x, &new);
-    service_settle(x, s);
-    return nomem(err, "Service");
-}
-
-bool remove_service(struct index *x, struct slice ns, struct slice name, struct index_changes *c)
-{
-    struct ix_service *s = (struct ix_service *)(uintptr_t)index_service(x, ns, name);
-
-    if (!s || !s->known)
-        return false;
-    note_service(c, s, true);
-    service_drop_fields(x, s);
-    service_settle(x, s);
-    return true;
-}
-
-/* --- slices ------------------------------------------------------------------------------------------- */
-const struct ix_slice *index_slice(const struct index *x, struct slice ns, struct slice name)
-{
-    struct ix_slice *s;
-
-    for (uint32_t i = iset_first(&x->slices, pair_hash(text_hash(ns), text_hash(name)));
-         (s = iset_at(&x->slices, i)); i++)
-        if (slice_eq(istr_slice(s->name), name) && slice_eq(istr_slice(s->ns), ns))
-            return s;
-    return NULL;
-}
-
-static int pod_link(struct ix_pod *p, struct ix_slice *s)
-{
-    for (uint16_t i = 0; i < p->n_slices; i++)
-        if (p->slices[i] == s)
-            return 0;
-    if (p->n_slices == p->cap_slices) {
-        uint16_t cap = p->cap_slices ? (uint16_t)(p->cap_slices * 2) : 1;
-        struct ix_slice **grown;
-
-        if (cap < p->cap_slices || !(grown = mem_realloc(p->slices, cap * sizeof *grown)))
-            return -1;
-        p->slices = grown;
-        p->cap_slices = cap;
-    }
-    p->slices[p->n_slices++] = s;
-    return 0;
-}
-
-static void pod_unlink(struct index *x, struct ix_pod *p, const struct ix_slice *s)
-{
-    for (uint16_t i = 0; i < p->n_slices; i++)
-        if (p->slices[i] == s) {
-            p->slices[i] = p->slices[--p->n_slices];
-            pod_settle(x, p);
-            return;
-        }
-}
-
-/* Only the slice's own memory and links to pods and texts; not those of the service. */
-void slice_free(struct index *x, struct ix_slice *s)
-{
-    for (uint32_t i = 0; i < s->n_endpoints; i++) {
-        struct ix_pod *p = s->endpoints[i].pod;
-
-        intern_drop(&x->names, s->endpoints[i].zone);
-        for (uint32_t k = i + 1; p && k < s->n_endpoints; k++)
-            if (s->endpoints[k].pod == p)
-                p = NULL; /* a later endpoint of the same pod unlinks */
-        if (p)
-            pod_unlink(x, p, s);
-    }
-    mem_free(s->endpoints);
-    ports_free(x, s->ports, s->n_ports);
-    intern_drop(&x->names, s->ns);
-    intern_drop(&x->names, s->name);
-    mem_free(s);
-}
-
-static bool endpoint_fill(struct index *x, const struct k8s_endpoint *from, struct slice ns,
-                          struct ix_slice *s, struct ix_endpoint *to)
-{
-    bool none = false;
-
-    to->ready = from->ready;
-    to->serving = from->serving;
-    to->terminating = from->terminating;
-    to->zone = intern_text(&x->names, from->zone, &none);
-    if (from->pod.len) {
-        to->pod = pod_get(x, ns, from->pod);
-        if (!to->pod)
-            return false;
-        if (pod_link(to->pod, s) < 0) {
-            struct ix_pod *p = to->pod;
-
-            to->pod = NULL;
-            pod_settle(x, p);
-            return false;
-        }
-    }
-    return !none;
-}
-
-static struct ix_slice *slice_make(struct index *x, const struct k8s_endpoint_slice *k)
-{
-    struct ix_slice *s = mem_zalloc(sizeof *s);
-    bool none = false;
-
-    if (!s)
-        return NULL;
-    s->ns = intern_text(&x->names, k->meta.ns.p ? k->meta.ns : SL(""), &none);
-    s->name = intern_text(&x->names, k->meta.name, &none);
-    if ((k->n_ports && !(s->ports = mem_array(k->n_ports, sizeof *s->ports))) ||
-        (k->n_endpoints && !(s->endpoints = mem_array(k->n_endpoints, sizeof *s->endpoints))))
-        goto fail;
-    for (; s->n_ports < k->n_ports; s->n_ports++) {
-        struct ix_port *to = &s->ports[s->n_ports];
-
-        to->name = intern_text(&x->names, k->ports[s->n_ports].name, &none);
-        to->app_protocol = intern_text(&x->names, k->ports[s->n_ports].app_protocol, &none);
-        to->port = to->target = k->ports[s->n_ports].port;
-        to->tcp = is_tcp(k->ports[s->n_ports].protocol);
-    }
-    for (uint32_t i = 0; i < k->n_endpoints && k->address_type != SLICE_FQDN; i++) {
-        struct ix_endpoint *to = &s->endpoints[s->n_endpoints];
-
-        /* "Consumers must use the first address" (discovery.k8s.io/v1). */
-        if (!k->endpoints[i].addresses.n || !ip_parse(k->endpoints[i].addresses.p[0], &to->ip))
-            continue;
-        s->n_endpoints++;
-        if (!endpoint_fill(x, &k->endpoints[i], k->meta.ns, s, to))
-            goto fail;
-    }
-    if (!none)
-        return s;
-fail:
-    slice_free(x, s);
-    return NULL;
-}
-
-static bool slice_same(const struct ix_slice *a, const struct ix_slice *b)
-{
-    if (a->n_ports != b->n_ports || a->n_endpoints != b->n_endpoints)
-        return false;
-    for (uint32_t i = 0; i < a->n_ports; i++)
-        if (!port_same(&a->ports[i], &b->ports[i]))
-            return false;
-    for (uint32_t i = 0; i < a->n_endpoints; i++) {
-        const struct ix_endpoint *p = &a->endpoints[i], *q = &b->endpoints[i];
-
-        if (!ip_eq(&p->ip, &q->ip) || p->ready != q->ready || p->serving != q->serving ||
-            p->terminating != q->terminating || p->pod != q->pod || p->zone != q->zone)
-            return false;
-    }
-    return true;
-}
-
-static void service_link(struct ix_service *svc, struct ix_slice *s)
-{
-    struct ix_slice **at = &svc->slices;
-
-    while (*at && slice_cmp(istr_slice((*at)->name), istr_slice(s->name)) < 0)
-        at = &(*at)->next;
-    s->next = *at;
-    *at = s;
-    s->service = svc;
-}
-
-static void slice_out(struct index *x, struct ix_slice *s)
-{
-    struct ix_service *svc = s->service;
-
-    iset_del(&x->slices, s);
-    x->n_endpoints -= s->n_endpoints;
-    if (svc)
-        for (struct ix_slice **at = &svc->slices; *at; at = &(*at)->next)
-            if (*at == s) {
-                *at = s->next;
-                break;
-            }
-    slice_free(x, s);
-    if (svc)
-        service_settle(x, svc);
-}
-
-/* The set of a service's slices, or their port names, changed. */
-static void note_slices_of(struct index_changes *c, const struct ix_service *svc)
-{
-    if (svc)
-        note(c, INDEX_TOKEN_SERVICE(istr_slice(svc->ns), istr_slice(svc->name)));
-}
-
-/* Pods of `s` that `other` (may be NULL) does not name: they came or went. */
-static void note_members(struct index_changes *c, const struct ix_slice *s,
-                         const struct ix_slice *other)
-{
-    for (uint32_t i = 0; c && i < s->n_endpoints; i++) {
-        const struct ix_pod *p = s->endpoints[i].pod;
-        bool there = false;
-
-        for (uint16_t k = 0; p && other && k < p->n_slices; k++)
-            there |= p->slices[k] == other;
-        if (p && !there)
-            note(c, INDEX_TOKEN_POD(istr_slice(p->ns), istr_slice(p->name)));
-    }
-}
-
-static bool ports_same(const struct ix_slice *a, const struct ix_slice *b)
-{
-    if (a->n_ports != b->n_ports)
-        return false;
-    for (uint32_t i = 0; i < a->n_ports; i++)
-        if (a->ports[i].name != b->ports[i].name)
-            return false;
-    return true;
-}
-
-int put_slice(struct index *x, const json_t *obj, struct index_changes *c, struct err *err)
-{
-    struct k8s_endpoint_slice *k;
-    struct ix_service *svc = NULL;
-    struct ix_slice *s, *old;
-
-    if (k8s_endpoint_slice_decode(obj, &x->scratch, &k, NULL) < 0)
-        return not_a(err, "EndpointSlice");
-    old = (struct ix_slice *)(uintptr_t)index_slice(x, k->meta.ns, k->meta.name);
-    if (iset_reserve(&x->slices) < 0 || !(s = slice_make(x, k)))
-        return nomem(err, "EndpointSlice");
-    if (k->service.len && !(svc = service_get(x, k->meta.ns, k->service))) {
-        slice_free(x, s);
-        return nomem(err, "EndpointSlice");
-    }
-    if (old && old->service == svc && slice_same(old, s)) {
-        slice_free(x, s);
-        return 0;
-    }
-    note(c, INDEX_TOKEN_SLICE(k->meta.ns, k->meta.name));
-    if (!old || old->service != svc || !ports_same(old, s)) {
-        note_slices_of(c, svc);
-        note_slices_of(c, old ? old->service : NULL);
-    }
-    note_members(c, s, old);
-    if (old)
-        note_members(c, old, s);
-    if (svc)
-        service_link(svc, s); /* before the old one goes, so that the service stays */
-    if (old)
-        slice_out(x, old);
-    iset_add(&x->slices, s);
-    x->n_endpoints += s->n_endpoints;
-    return 0;
-}
-
-bool remove_slice(struct index *x, struct slice ns, struct slice name, struct index_changes *c)
-{
-    struct ix_slice *s = (struct ix_slice *)(uintptr_t)index_slice(x, ns, name);
-
-    if (!s)
-        return false;
-    note(c, INDEX_TOKEN_SLICE(ns, name));
-    note_slices_of(c, s->service);
-    note_members(c, s, NULL);
-    slice_out(x, s);
-    return true;
 }

@@ -7,7 +7,8 @@
 #include "lib/base/mem.h"
 #include "mesh/index/index.h"
 
-/* --- a set of pointers, hashed by what they point to ------------------------------------------------ */
+/* --- a set of pointers, hashed by what they point to
+ * ------------------------------------------------ */
 typedef uint32_t iset_hash_fn(const void *elem);
 struct iset {
     void **p;
@@ -19,7 +20,8 @@ int iset_reserve(struct iset *s);
 void iset_add(struct iset *s, void *elem);
 void iset_del(struct iset *s, const void *elem); /* by identity; absent is fine */
 void iset_fini(struct iset *s);                  /* not the elements */
-/* Elements that may have this hash: `for (uint32_t i = iset_first(s, h); (e = iset_at(s, i)); i++)`. */
+/* Elements that may have this hash: `for (uint32_t i = iset_first(s, h); (e = iset_at(s, i));
+ * i++)`. */
 static inline uint32_t iset_first(const struct iset *s, uint32_t hash)
 {
     return s->cap ? hash & (s->cap - 1) : 0;
@@ -32,14 +34,16 @@ static inline void *iset_at(const struct iset *s, uint32_t i)
     for (uint32_t i_##e = 0; i_##e < (s)->cap; i_##e++)                                            \
         for (T *e = (s)->p[i_##e]; e; e = NULL)
 
-/* --- shared texts and label sets ---------------------------------------------------------------------- */
+/* --- shared texts and label sets
+ * ---------------------------------------------------------------------- */
 struct intern {
     struct iset texts, labels;
     size_t bytes;
 };
 void intern_init(struct intern *n);
 void intern_fini(struct intern *n);
-/* One reference to the shared text; NULL for the null slice, and NULL with *ret_nomem without memory. */
+/* One reference to the shared text; NULL for the null slice, and NULL with *ret_nomem without
+ * memory. */
 const struct istr *intern_text(struct intern *n, struct slice s, bool *ret_nomem);
 void intern_drop(struct intern *n, const struct istr *s); /* NULL is fine */
 const struct istr *intern_ref(const struct istr *s);
@@ -51,7 +55,8 @@ uint32_t text_hash(struct slice s);
 uint32_t pair_hash(uint32_t ns, uint32_t name);
 uint32_t ip_hash(const struct ipaddr *ip);
 
-/* --- the index ------------------------------------------------------------------------------------------ */
+/* --- the index
+ * ------------------------------------------------------------------------------------------ */
 struct ix_ns {
     const struct istr *name;
     const struct ilabels *labels;
@@ -77,7 +82,7 @@ struct index {
     struct map by_host[BY_HOSTS]; /* host -> struct ix_objects */
     struct map addresses;         /* host -> struct ix_vip */
     struct ix_object *mesh;
-    struct arena scratch;         /* of one update */
+    struct arena scratch; /* of one update */
     size_t n_endpoints;
 };
 
@@ -95,6 +100,11 @@ void note_pod_slices(struct index_changes *c, const struct ix_pod *p);
 int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *se);
 void vips_remove(struct index *x, const struct ipaddr *ip, const void *owner);
 
+/* What a put that fails says; both return -1. */
+int put_nomem(struct err *err, const char *what);
+int put_not_a(struct err *err, const char *what);
+bool strings_same(const struct api_strings *a, const struct api_strings *b);
+bool protocol_is_tcp(struct slice protocol); /* of a Service's or slice's port; empty: yes */
 int put_namespace(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
 int put_node(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
 int put_pod(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
@@ -109,6 +119,8 @@ bool remove_service(struct index *x, struct slice ns, struct slice name, struct 
 bool remove_slice(struct index *x, struct slice ns, struct slice name, struct index_changes *c);
 bool remove_object(struct index *x, enum index_kind kind, struct slice ns, struct slice name,
                    struct index_changes *c);
+void ports_free(struct index *x, struct ix_port *p, uint32_t n);
+bool port_same(const struct ix_port *a, const struct ix_port *b);
 void slice_free(struct index *x, struct ix_slice *s);
 void service_free(struct index *x, struct ix_service *s);
 void pod_free(struct index *x, struct ix_pod *p);
