@@ -11,6 +11,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/data/json.h"
+#include "mesh/analyze/analyze.h"
 
 enum { FILE_MAX = 256 << 20, DEPTH_MAX = 16 };
 
@@ -35,10 +36,12 @@ int file_read(const char *path, struct buf *ret, struct err *err)
     }
 }
 
-/* Kinds that live in no namespace, of those that the index holds. */
+/* Of the kinds that are looked at: those that live in no namespace. */
 static bool is_cluster_scoped(const json_t *obj)
 {
     enum index_kind k;
+    if (analyze_is_workload(obj))
+        return false;
     return !index_kind_of(obj, &k) || k == INDEX_NAMESPACE || k == INDEX_NODE || k == INDEX_MESH;
 }
 
