@@ -178,9 +178,18 @@ static struct up_cluster *cluster_new(struct worker *w)
     return c;
 }
 
+static void hosts_drop(struct up_cluster *c)
+{
+    for (uint32_t i = 0; i < c->n_hosts; i++)
+        host_retire(c->hosts[i]);
+    c->n_hosts = 0;
+    live_forget(c);
+}
+
 static struct up_cluster *cluster_list(struct worker *w, struct slice key, struct up_cluster *c)
 {
     if (map_put(&w->clusters, key, c, NULL) < 0) {
+        hosts_drop(c);
         up_cluster_unref(c);
         return NULL;
     }
@@ -269,10 +278,7 @@ static void cluster_unlist(struct worker *w, struct slice key, struct up_cluster
 {
     map_remove(&w->clusters, key);
     c->listed = false;
-    for (uint32_t i = 0; i < c->n_hosts; i++)
-        host_retire(c->hosts[i]);
-    c->n_hosts = 0;
-    live_forget(c);
+    hosts_drop(c);
     up_cluster_unref(c);
 }
 
