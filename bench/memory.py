@@ -207,6 +207,7 @@ def main():
         return anon
 
     try:
+        time.sleep(3.5)  # it gives back what only its start needed
         idle = step("idle in a mesh of %d services" % a.services, "idle")
         if a.use:
             rig.use(0, min(3, a.use))

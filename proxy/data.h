@@ -36,6 +36,7 @@ struct data {
     struct admin *admin;
     struct loop_signal signals;
     struct loop_timer timer;     /* drain, save */
+    struct loop_timer settled;   /* a while after the start */
     struct loop_task save;
     int64_t started_ns, started_wall_ns;
     struct leave leave;

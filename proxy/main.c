@@ -252,12 +252,22 @@ static void keep_identity(struct data *d)
 
 /* --- events ---------------------------------------------------------------------------------------------- */
 
+enum { SETTLED_S = 3 };
+
+/* What the first pushes were received and decoded in is free by now. */
+static void on_settled(struct loop_timer *t)
+{
+    (void)t;
+    trim_after_start();
+}
+
 static void open_if_ready(struct data *d)
 {
     if (d->opened || !d->control.ready || (d->identity && !identity_ready(d->identity)))
         return;
     d->opened = true;
     trim_after_start();
+    loop_timer_in(d->loop, &d->settled, SETTLED_S * NS_PER_S, on_settled);
     order_all(d, open_worker);
     LOG(INFO, "Ready", "after_ms=%lld",
         (long long)((clock_now(&d->clock) - d->started_ns) / NS_PER_MS));
