@@ -447,6 +447,52 @@ static const struct {
      GRPC_PERMISSION_DENIED},
     {"no such pod", FRONT, "front-2", GRPC_NOT_FOUND},
 };
+/* Who let go of a service and its endpoints gets both when it wants the service again, whether it says
+ * so in one message or later. */
+START_TEST(dropped_and_wanted_again)
+{
+    struct side p;
+    char eps[128];
+    setup();
+    service_put();
+    slice_put("10.0.0.9");
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    slice_copy(last(&p, PROG_ENDPOINTS, NULL)->key, eps, sizeof eps);
+    ack(&p);
+    struct wire_want drops[] = {{.kind = PROG_SERVICE, .key = slice_str(WEB)},
+                                {.kind = PROG_ENDPOINTS, .key = slice_str(eps)}};
+    struct wire_want again = {.kind = PROG_SERVICE, .key = slice_str(WEB)};
+    for (int together = 0; together < 2; together++) {
+        p.n_got = 0;
+        say(&p, &(struct wire_client){.drop = drops,
+                                      .n_drop = 2,
+                                      .want = &again,
+                                      .n_want = together ? 1 : 0});
+        if (!together) {
+            turn(50);
+            ck_assert_uint_eq(p.n_got, 0);
+            say(&p, &(struct wire_client){.want = &again, .n_want = 1});
+        }
+        turn(50);
+        ck_assert_ptr_nonnull(last(&p, PROG_SERVICE, WEB));
+        ck_assert_int_eq(last(&p, PROG_SERVICE, WEB)->state, PROG_VALUE);
+        ck_assert_ptr_nonnull(last(&p, PROG_ENDPOINTS, eps));
+        ck_assert_int_eq(last(&p, PROG_ENDPOINTS, eps)->state, PROG_VALUE);
+        ack(&p);
+        turn(50);
+    }
+    /* Endpoints that a service still names come back at once. */
+    p.n_got = 0;
+    say(&p, &(struct wire_client){.drop = &drops[1], .n_drop = 1});
+    turn(50);
+    ck_assert_ptr_nonnull(last(&p, PROG_ENDPOINTS, eps));
+    ck_assert_int_eq(last(&p, PROG_ENDPOINTS, eps)->state, PROG_VALUE);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
 START_TEST(strangers_are_turned_away)
 {
     struct side p;
@@ -500,6 +546,7 @@ TESTS(push)
     tcase_add_test(tc, acknowledgements_are_counted_by_object);
     tcase_add_test(tc, a_new_pod_gets_what_its_siblings_use);
     tcase_add_test(tc, drop_ends_a_subscription);
+    tcase_add_test(tc, dropped_and_wanted_again);
     tcase_add_loop_test(tc, strangers_are_turned_away, 0, N_OF(strangers));
     tcase_add_test(tc, a_pod_that_the_watch_brings_late_is_served);
 }
