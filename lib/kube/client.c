@@ -1,402 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/kube/client.h"
 
-#include <curl/curl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "lib/base/buf.h"
-#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/data/json.h"
-#include "lib/kube/kube_int.h"
+#include "lib/kube/client_int.h"
 
 enum {
     BODY_MAX = 32 << 20,
-    REPEATS = 10,     /* of 429 and 503, as client-go */
-    TOKEN_AGE_S = 60, /* client-go reads the token file once a minute */
-    CA_AGE_S = 60,    /* libcurl's cache of the CA file */
-    CONNECT_MS = 10000,
+    REPEATS = 10, /* of 429 and 503, as client-go */
     REQUEST_MS = 30000,
 };
 
-/* clang-format off */
-#define CALL_STATES(X)                                                \
-    X(QUEUED,    "starts at the end of this turn")                    \
-    X(RUNNING,   "in libcurl's hands")                                \
-    X(WAITING,   "waits to be repeated")                              \
-    X(DEAD,      "cancelled; reaped at the end of this turn")         \
-    X(REPORTING, "its callback runs")
-/* clang-format on */
-enum call_state {
-#define X(name, meaning) CALL_##name,
-    CALL_STATES(X)
-#undef X
-};
-
-struct kube_call {
-    struct kube_client *client;
-    struct kube_call *next, **prev; /* in client->calls */
-    enum call_state state;
-    CURL *easy; /* NULL unless RUNNING (or DEAD and not reaped) */
-    struct curl_slist *headers;
-    kube_done_fn *done;
-    int (*on_data)(void *user, struct slice bytes);
-    void *user;
-    char *method, *url, *accept, *content_type;
-    char *body; /* serialised */
-    struct buf in;
-    struct loop_timer deadline, repeat;
-    int64_t deadline_ns; /* 0 = none */
-    int64_t start_ns;
-    unsigned repeats;
-    bool no_retry, reauthorised, ended_by_user, too_big;
-};
-
-struct kube_sock {
-    struct loop_io io;
-    struct kube_client *client;
-    curl_socket_t fd;
-};
-
-struct kube_client {
-    struct loop *loop;
-    const struct kube_config *config;
-    struct kube_client_opts opts;
-    CURLM *multi;
-    struct loop_timer timer; /* libcurl's */
-    struct loop_task task;   /* start queued calls, reap dead ones */
-    struct kube_call *calls;
-    unsigned n_calls;
-    char *token; /* wiped on replacement */
-    int64_t token_ns;
-    char *host;                    /* "host:port" for metrics and logs */
-    char *base;                    /* what stands before the path in URLs */
-    struct curl_slist *connect_to; /* where `base` leads when a tls-server-name stands in it */
-    bool loopback;
-    unsigned busy; /* depth of our own callbacks: libcurl must not be entered, nothing freed */
-    bool in_curl, dying;
-};
-
-static void pump(struct kube_client *c);
 static void client_destroy(struct kube_client *c);
 
-/* --- text and files
- * -------------------------------------------------------------------------------- */
-static void wipe_free(char *s)
-{
-    if (s)
-        explicit_bzero(s, strlen(s));
-    mem_free(s);
-}
-
-static char *read_trimmed(const char *path, struct err *err)
-{
-    char *text = kube_read_file(path, 64 << 10, NULL, err);
-    if (!text)
-        return NULL;
-    size_t n = strlen(text);
-    while (n && strchr(" \t\r\n", text[n - 1]))
-        text[--n] = '\0';
-    if (n == 0 || strpbrk(text, "\r\n")) {
-        wipe_free(text);
-        err_set(err, ERR_INVALID, "%s: not a token", path);
-        return NULL;
-    }
-    return text;
-}
-
-/* Keep the old token when the file cannot be read: the kubelet swaps it by renaming. */
-static int token_refresh(struct kube_client *c, bool force, struct err *err)
-{
-    if (!c->config->token_file)
-        return 0;
-    int64_t now = loop_now(c->loop);
-    if (c->token && !force && now - c->token_ns < TOKEN_AGE_S * NS_PER_S)
-        return 0;
-    char *fresh = read_trimmed(c->config->token_file, err);
-    if (!fresh)
-        return c->token ? 0 : err_wrap(err, "reading the token");
-    wipe_free(c->token);
-    c->token = fresh;
-    c->token_ns = now;
-    return 0;
-}
-
-static const char *token_now(const struct kube_client *c)
-{
-    return c->config->token_file ? c->token : c->config->token;
-}
-
-/* --- libcurl and the loop
- * -------------------------------------------------------------------------- */
-static void socket_event(struct loop_io *io, unsigned events)
-{
-    struct kube_sock *s = CONTAINER_OF(io, struct kube_sock, io);
-    struct kube_client *c = s->client;
-    int mask = 0, running;
-    if (events & (LOOP_READ | LOOP_HUP))
-        mask |= CURL_CSELECT_IN;
-    if (events & LOOP_WRITE)
-        mask |= CURL_CSELECT_OUT;
-    if (events & LOOP_ERROR)
-        mask |= CURL_CSELECT_ERR;
-    c->in_curl = true;
-    curl_multi_socket_action(c->multi, s->fd, mask, &running);
-    c->in_curl = false;
-    pump(c);
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *per_socket)
-{
-    struct kube_client *c = user;
-    struct kube_sock *s = per_socket;
-    struct err err = {0};
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (s) {
-            loop_io_del(c->loop, &s->io);
-            curl_multi_assign(c->multi, fd, NULL);
-            mem_free(s);
-        }
-        return 0;
-    }
-    if (!s) {
-        s = mem_zalloc(sizeof *s);
-        if (!s)
-            return -1;
-        s->client = c;
-        s->fd = fd;
-        s->io.fd = -1;
-        curl_multi_assign(c->multi, fd, s);
-    }
-    unsigned events =
-        ((what & CURL_POLL_IN) ? LOOP_READ : 0) | ((what & CURL_POLL_OUT) ? LOOP_WRITE : 0);
-    if (loop_io_level(c->loop, &s->io, fd, events, socket_event, &err) < 0) {
-        LOG(ERROR, "API server socket could not be watched", "error=%s", err.msg);
-        return -1;
-    }
-    return 0;
-}
-
-static void timer_event(struct loop_timer *t)
-{
-    struct kube_client *c = CONTAINER_OF(t, struct kube_client, timer);
-    int running;
-    c->in_curl = true;
-    curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    c->in_curl = false;
-    pump(c);
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *user)
-{
-    struct kube_client *c = user;
-    (void)multi;
-    if (timeout_ms < 0)
-        loop_timer_clear(c->loop, &c->timer);
-    else if (loop_timer_in(c->loop, &c->timer, timeout_ms * NS_PER_MS, timer_event) < 0)
-        return -1;
-    return 0;
-}
-
-/* A peer that vanished without a word (a node pulled from the network) is noticed within a minute,
- * both when we wait for it and when it does not acknowledge what we sent. */
-static int on_sockopt(void *user, curl_socket_t fd, curlsocktype purpose)
-{
-    (void)user;
-    (void)purpose;
-    int on = 1, idle = 30, every = 10, count = 3, unacked_ms = 60000;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof unacked_ms);
-    return CURL_SOCKOPT_OK;
-}
-
-static size_t on_write(char *p, size_t size, size_t n, void *user)
-{
-    struct kube_call *call = user;
-    size_t len = size * n;
-    long status = 0;
-    if (call->state == CALL_DEAD)
-        return 0;
-    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (call->on_data && status >= 200 && status < 300) {
-        int rc = call->on_data(call->user, slice_of(p, len));
-        if (rc)
-            call->ended_by_user = true;
-        return rc || call->state == CALL_DEAD ? 0 : len;
-    }
-    buf_add(&call->in, p, len);
-    if (buf_err(&call->in)) {
-        call->too_big = buf_err(&call->in) == ERR_LIMIT;
-        return 0;
-    }
-    return len;
-}
-
-/* --- one exchange
- * ---------------------------------------------------------------------------------- */
-static int header_add(struct kube_call *call, const char *name, const char *value)
-{
-    struct buf b;
-    buf_init(&b, 128 << 10);
-    buf_add_str(&b, name);
-    buf_add_str(&b, *value ? ": " : ":"); /* "Name:" keeps libcurl from sending its own */
-    buf_add_str(&b, value);
-    char *line = buf_take(&b, NULL);
-    if (!line)
-        return -1;
-    struct curl_slist *l = curl_slist_append(call->headers, line);
-    wipe_free(line); /* it may be the token */
-    if (!l)
-        return -1;
-    call->headers = l;
-    return 0;
-}
-
-static void headers_free(struct kube_call *call)
-{
-    for (struct curl_slist *l = call->headers; l; l = l->next)
-        explicit_bzero(l->data, strlen(l->data));
-    curl_slist_free_all(call->headers);
-    call->headers = NULL;
-}
-
-static int headers_make(struct kube_call *call)
-{
-    struct kube_client *c = call->client;
-    const char *token = token_now(c);
-    headers_free(call);
-    int rc = header_add(call, "Accept", call->accept ? call->accept : "application/json");
-    if (call->body)
-        rc |= header_add(call, "Content-Type",
-                         call->content_type ? call->content_type : "application/json");
-    rc |= header_add(call, "Expect", "");
-    if (token) {
-        CLEANUP(mem_freep) char *bearer = mem_alloc(strlen(token) + sizeof "Bearer ");
-        if (!bearer)
-            return -1;
-        sprintf(bearer, "Bearer %s", token);
-        rc |= header_add(call, "Authorization", bearer);
-        explicit_bzero(bearer, strlen(bearer));
-    }
-    if (c->config->impersonate)
-        rc |= header_add(call, "Impersonate-User", c->config->impersonate);
-    return rc;
-}
-
-static struct curl_blob blob_of(char *s)
-{
-    return (struct curl_blob){s, strlen(s), CURL_BLOB_COPY};
-}
-
-static void easy_tls(CURL *e, const struct kube_client *c)
-{
-    const struct kube_config *k = c->config;
-    curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (k->insecure) {
-        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
-        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
-    }
-    if (k->ca_file || k->ca_data) {
-        /* This CA and no other: the distribution's directory of public CAs must not vouch for it.
-         */
-        curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
-        curl_easy_setopt(e, CURLOPT_CAINFO, k->ca_file);
-        curl_easy_setopt(e, CURLOPT_CA_CACHE_TIMEOUT, (long)CA_AGE_S);
-        if (k->ca_data) {
-            struct curl_blob blob = blob_of(k->ca_data);
-            curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &blob);
-        }
-    }
-    if (k->cert_data) {
-        struct curl_blob blob = blob_of(k->cert_data);
-        curl_easy_setopt(e, CURLOPT_SSLCERT_BLOB, &blob);
-    } else if (k->cert_file) {
-        curl_easy_setopt(e, CURLOPT_SSLCERT, k->cert_file);
-    }
-    if (k->key_data) {
-        struct curl_blob blob = blob_of(k->key_data);
-        curl_easy_setopt(e, CURLOPT_SSLKEY_BLOB, &blob);
-    } else if (k->key_file) {
-        curl_easy_setopt(e, CURLOPT_SSLKEY, k->key_file);
-    }
-}
-
-static void easy_fill(struct kube_call *call)
-{
-    struct kube_client *c = call->client;
-    const struct kube_config *k = c->config;
-    CURL *e = call->easy;
-    curl_easy_setopt(e, CURLOPT_URL, call->url);
-    curl_easy_setopt(e, CURLOPT_CONNECT_TO, c->connect_to);
-    curl_easy_setopt(e, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
-    curl_easy_setopt(e, CURLOPT_USERAGENT,
-                     c->opts.user_agent ? c->opts.user_agent : "tulle/" TULLE_VERSION);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_sockopt);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    /* Watches share one HTTP/2 connection: a TLS connection each would cost tens of kilobytes. */
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(e, CURLOPT_PIPEWAIT, strncmp(c->base, "https:", 6) == 0 ? 1L : 0L);
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, call->on_data ? 8192L : 16384L);
-    curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, call->method);
-    if (call->body) {
-        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(call->body));
-        curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->body);
-    }
-    if (k->proxy_url)
-        curl_easy_setopt(e, CURLOPT_PROXY, k->proxy_url);
-    else if (c->loopback)
-        curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
-    if (k->username) {
-        curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
-        curl_easy_setopt(e, CURLOPT_USERNAME, k->username);
-        curl_easy_setopt(e, CURLOPT_PASSWORD, k->password ? k->password : "");
-    }
-    easy_tls(e, c);
-}
-
-static int call_launch(struct kube_call *call, struct err *err)
-{
-    struct kube_client *c = call->client;
-    if (token_refresh(c, false, err) < 0)
-        return -1;
-    buf_reset(&call->in);
-    call->easy = curl_easy_init();
-    if (!call->easy || headers_make(call) < 0)
-        return err_set(err, ERR_NOMEM, "request");
-    easy_fill(call);
-    call->start_ns = loop_now(c->loop);
-    CURLMcode rc = curl_multi_add_handle(c->multi, call->easy);
-    if (rc != CURLM_OK)
-        return err_set(err, ERR_INTERNAL, "libcurl: %s", curl_multi_strerror(rc));
-    call->state = CALL_RUNNING;
-    return 0;
-}
-
-static void call_stop(struct kube_call *call)
-{
-    if (!call->easy)
-        return;
-    curl_multi_remove_handle(call->client->multi, call->easy);
-    curl_easy_cleanup(call->easy);
-    call->easy = NULL;
-    headers_free(call);
-}
-
+/* --- the life of a call ----------------------------------------------------------------------- */
 static void call_unlink(struct kube_call *call)
 {
     *call->prev = call->next;
@@ -416,15 +38,12 @@ static void call_free(struct kube_call *call)
         return;
     call_stop(call);
     call_timers_clear(call);
-    headers_free(call);
     buf_fini(&call->in);
     mem_free(call->method);
     mem_free(call->url);
     mem_free(call->accept);
     mem_free(call->content_type);
-    if (call->body)
-        explicit_bzero(call->body, strlen(call->body)); /* it may be a Secret */
-    mem_free(call->body);
+    kube_wipe_free(call->body); /* it may be a Secret */
     mem_free(call);
 }
 
@@ -451,84 +70,7 @@ static void call_fail(struct kube_call *call, const struct err *err)
     call_report(call, &resp);
 }
 
-/* --- answers
- * --------------------------------------------------------------------------------------- */
-enum err_code kube_err_of_status(int status, const char *reason)
-{
-    switch (status) {
-    case 400:
-    case 405:
-    case 406:
-    case 413:
-    case 415:
-    case 422:
-        return ERR_INVALID;
-    case 401:
-    case 403:
-        return ERR_DENIED;
-    case 404:
-        return ERR_NOT_FOUND;
-    case 409:
-        return reason && strcmp(reason, "AlreadyExists") == 0 ? ERR_EXISTS : ERR_CONFLICT;
-    case 410:
-        return ERR_GONE;
-    case 504:
-        return ERR_TIMEOUT;
-    default:
-        break;
-    }
-    if (status >= 200 && status < 300)
-        return ERR_OK;
-    return status == 429 || status >= 500 || status == 0 ? ERR_UNAVAILABLE : ERR_PROTO;
-}
-
-static enum err_code code_of_curl(CURLcode rc)
-{
-    switch (rc) {
-    case CURLE_OPERATION_TIMEDOUT:
-        return ERR_TIMEOUT;
-    case CURLE_OUT_OF_MEMORY:
-        return ERR_NOMEM;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_ISSUER_ERROR:
-        return ERR_DENIED;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-        return ERR_INVALID;
-    default:
-        return ERR_UNAVAILABLE;
-    }
-}
-
-/* Read the body of an answer that was collected. */
-static void resp_of_body(struct kube_call *call, struct kube_resp *resp)
-{
-    struct slice text = buf_slice(&call->in);
-    struct err err = {0};
-    if (text.len)
-        resp->body = kube_json(text, &err);
-    if (resp->status >= 200 && resp->status < 300) {
-        if (text.len && !resp->body)
-            resp->err = err;
-        return;
-    }
-    const char *reason = json_string_value(json_object_get(resp->body, "reason"));
-    const char *message = json_string_value(json_object_get(resp->body, "message"));
-    if (reason)
-        snprintf(resp->reason, sizeof resp->reason, "%s", reason);
-    if (!message) { /* a proxy or a very old server: the text itself, one line of it */
-        size_t n = 0;
-        while (n < text.len && n < 120 && (unsigned char)text.p[n] >= ' ')
-            n++;
-        err_set(&resp->err, kube_err_of_status(resp->status, reason), "HTTP %d: %.*s", resp->status,
-                (int)n, text.p ? text.p : "");
-    } else {
-        err_set(&resp->err, kube_err_of_status(resp->status, reason), "%s", message);
-    }
-}
-
+/* --- its end ---------------------------------------------------------------------------------- */
 static void count(struct kube_call *call, int status)
 {
     struct kube_client *c = call->client;
@@ -547,7 +89,7 @@ static void repeat_now(struct loop_timer *t)
     struct err err = {0};
     if (call_launch(call, &err) < 0) {
         call_fail(call, &err);
-        pump(call->client);
+        client_pump(call->client);
     }
 }
 
@@ -593,15 +135,14 @@ static void call_finished(struct kube_call *call, CURLcode rc)
     else if (call->too_big)
         err_set(&resp.err, ERR_LIMIT, "answer longer than %zu bytes", call->in.max);
     else if (rc != CURLE_OK)
-        err_set(&resp.err, code_of_curl(rc), "%s: %s", call->client->host, curl_easy_strerror(rc));
+        err_set(&resp.err, err_of_curl(rc), "%s: %s", call->client->host, curl_easy_strerror(rc));
     else
-        resp_of_body(call, &resp);
+        answer_read(call, &resp);
     call_stop(call);
     call_report(call, &resp);
 }
 
-/* Report what libcurl has finished. Callbacks may start and cancel calls. */
-static void pump(struct kube_client *c)
+void client_pump(struct kube_client *c)
 {
     CURLMsg *m;
     int left;
@@ -646,7 +187,7 @@ static void turn_end(struct loop_task *t)
         client_destroy(c);
         return;
     }
-    pump(c);
+    client_pump(c);
 }
 
 static void end_with(struct kube_call *call, enum err_code code, const char *text)
@@ -656,7 +197,7 @@ static void end_with(struct kube_call *call, enum err_code code, const char *tex
     err_set(&err, code, "%s", text);
     count(call, 0);
     call_fail(call, &err);
-    pump(c);
+    client_pump(c);
 }
 
 static void deadline_over(struct loop_timer *t)
@@ -858,12 +399,7 @@ int kube_client_new(struct loop *loop, const struct kube_config *config,
         err_set(err, ERR_NOMEM, "client");
         goto fail;
     }
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, 4L);
+    client_wire(c);
     *ret = c;
     return 0;
 fail:
@@ -882,7 +418,7 @@ static void client_destroy(struct kube_client *c)
         curl_multi_cleanup(c->multi);
     loop_timer_clear(c->loop, &c->timer);
     loop_task_clear(c->loop, &c->task);
-    wipe_free(c->token);
+    kube_wipe_free(c->token);
     curl_slist_free_all(c->connect_to);
     mem_free(c->base);
     mem_free(c->host);

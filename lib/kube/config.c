@@ -14,13 +14,6 @@
 
 #define SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
 
-static void wipe_free(char *s)
-{
-    if (s)
-        explicit_bzero(s, strlen(s));
-    mem_free(s);
-}
-
 void kube_config_free(struct kube_config *c)
 {
     if (!c)
@@ -30,9 +23,9 @@ void kube_config_free(struct kube_config *c)
                      c->ns,        c->context,   c->impersonate};
     for (size_t i = 0; i < N_OF(plain); i++)
         mem_free(plain[i]);
-    wipe_free(c->key_data);
-    wipe_free(c->token);
-    wipe_free(c->password);
+    kube_wipe_free(c->key_data);
+    kube_wipe_free(c->token);
+    kube_wipe_free(c->password);
     mem_free(c);
 }
 
@@ -119,7 +112,7 @@ static int data_field(const json_t *obj, const char *key, char **ret, struct err
     struct buf b;
     buf_init(&b, 1 << 20);
     enum err_code rc = base64_decode(slice_of(text, n), BASE64_STD, &b);
-    wipe_free(text);
+    kube_wipe_free(text);
     struct slice out = buf_slice(&b);
     bool pem = rc == ERR_OK && out.len && !memchr(out.p, '\0', out.len);
     char *data = pem ? buf_take(&b, NULL) : NULL;
@@ -175,7 +168,7 @@ static int read_user(const json_t *u, const char *base_dir, struct kube_config *
         str_field(u, "as", &c->impersonate, err) < 0)
         return -1;
     if (c->token_file) { /* the file beats the token, as in client-go */
-        wipe_free(c->token);
+        kube_wipe_free(c->token);
         c->token = NULL;
     }
     bool cert = c->cert_data || c->cert_file, key = c->key_data || c->key_file;
@@ -245,7 +238,7 @@ int kube_config_load(const char *path, const char *context, struct kube_config *
         return -1;
     CLEANUP(mem_freep) char *dir = mem_strdup(path);
     if (!dir) {
-        wipe_free(text);
+        kube_wipe_free(text);
         return err_set(err, ERR_NOMEM, "%s", path);
     }
     char *slash = strrchr(dir, '/');

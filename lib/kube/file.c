@@ -6,6 +6,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
 #include "lib/kube/kube_int.h"
 
 char *kube_read_file(const char *path, size_t max, size_t *ret_len, struct err *err)
@@ -38,4 +39,11 @@ char *kube_read_file(const char *path, size_t max, size_t *ret_len, struct err *
         err_set(err, b.failed == ERR_LIMIT ? ERR_LIMIT : ERR_NOMEM, "%s: longer than %zu bytes",
                 path, max);
     return text;
+}
+
+void kube_wipe_free(char *s)
+{
+    if (s)
+        explicit_bzero(s, strlen(s));
+    mem_free(s);
 }

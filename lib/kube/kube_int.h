@@ -13,6 +13,9 @@ json_t *kube_json(struct slice text, struct err *err);
 /* A whole file as NUL-terminated heap string (mem_free). ERR_NOT_FOUND, ERR_LIMIT, ERR_IO. */
 char *kube_read_file(const char *path, size_t max, size_t *ret_len, struct err *err);
 
+/* Wipe a secret and free it. */
+void kube_wipe_free(char *s);
+
 /* metav1.MicroTime: RFC 3339 in UTC with six digits, as Leases and Events have it. */
 enum { KUBE_MICRO_TIME = 48 };
 void kube_micro_time(int64_t wall_ns, char ret[KUBE_MICRO_TIME]);
