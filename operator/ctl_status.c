@@ -9,6 +9,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/data/json.h"
+#include "mesh/analyze/analyze.h"
 #include "mesh/api/status.h"
 #include "operator/addresses.h"
 #include "operator/ctl_plans.h"
@@ -17,6 +18,9 @@
 #define STATE_NS (250 * NS_PER_MS)
 #define COUNT_NS (10 * NS_PER_S)
 #define ADDRESS_KEY SL("addresses")
+#define RECHECK_KEY SL("recheck") /* what an object names may have come or gone */
+#define RECHECK_NS (2 * NS_PER_S)
+#define RECHECK_PODS_NS (10 * NS_PER_S)
 
 struct ctl_status {
     struct ctl ctl;
@@ -131,6 +135,36 @@ static void event(struct op *op, const struct kube_ref *about, const json_t *old
     }
 }
 
+/* Said already, at this place or one around it or within. */
+static bool is_told(const struct findings *f, const struct finding *x)
+{
+    for (uint32_t i = 0; i < f->n; i++)
+        if (f->p[i].kind == x->kind && (slice_starts(f->p[i].path, x->path) ||
+                                        slice_starts(x->path, f->p[i].path)))
+            return true;
+    return false;
+}
+
+/* What there is to say of an object: by itself, with others in view, and as compiled for proxies. */
+static void findings_of(struct ctl_status *c, enum index_kind kind, struct slice ns,
+                        struct slice name, const struct policy_fact *f, struct arena *a,
+                        struct findings *ret)
+{
+    struct analysis view = {.index = c->ctl.op->model.index};
+    struct findings compiled;
+
+    findings_init(ret, a);
+    findings_init(&compiled, a);
+    if (f->findings)
+        for (uint32_t i = 0; i < f->findings->n; i++)
+            ret->p[ret->n++] = f->findings->p[i];
+    analyze_object(&view, kind, ns, name, a, ret);
+    push_problems(c->ctl.op->push, kind, ns, name, &compiled);
+    for (uint32_t i = 0; i < compiled.n && ret->n < FINDINGS_MAX; i++)
+        if (!is_told(ret, &compiled.p[i]))
+            ret->p[ret->n++] = compiled.p[i];
+}
+
 static int plan_object(struct ctl_status *c, int k, struct slice key, struct slice ns,
                        struct slice name, struct plan *ret, int64_t *ret_recheck_ns,
                        struct err *err)
@@ -151,11 +185,7 @@ static int plan_object(struct ctl_status *c, int k, struct slice key, struct sli
     if (f->status && json_parse(slice_str(f->status), NULL, &old, err) < 0)
         return -1;
     mine = own_part(old);
-    findings_init(&all, &a);
-    if (f->findings)
-        for (uint32_t i = 0; i < f->findings->n; i++)
-            all.p[all.n++] = f->findings->p[i];
-    push_problems(op->push, kinds[k].kind, ns, name, &all);
+    findings_of(c, kinds[k].kind, ns, name, f, &a, &all);
     push_tally(op->push, kinds[k].kind, ns, name, &tally);
     struct status_in in = {
         .findings = &all,
@@ -215,6 +245,11 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
         addresses_give(&c->ctl.op->model, true, given, c);
         return 0;
     }
+    if (slice_eq(key, RECHECK_KEY)) {
+        for (struct map_entry *e = NULL; (e = map_next(&ctl->op->model.policies, e));)
+            ctl_poke(ctl, slice_of(e->key, e->key_len));
+        return 0;
+    }
     slice_next(&rest, ' ', &kind);
     slice_next(&rest, '/', &ns);
     int k = kind_of(kind);
@@ -245,6 +280,14 @@ static void policy_changed(void *user, enum index_kind kind, struct slice ns, st
 {
     struct ctl_status *c = user;
     ctl_status_touched(c, kind, ns, name);
+    ctl_poke_after(&c->ctl, RECHECK_KEY, RECHECK_NS);
+}
+
+static void pod_changed(void *user, struct slice ns, struct slice name)
+{
+    struct ctl_status *c = user;
+    (void)ns, (void)name;
+    ctl_poke_after(&c->ctl, RECHECK_KEY, RECHECK_PODS_NS);
 }
 
 static void changes(void *user, const struct index_changes *ch)
@@ -253,6 +296,7 @@ static void changes(void *user, const struct index_changes *ch)
     for (size_t i = 0; i < ch->n; i++)
         if (ch->p[i] == INDEX_TOKEN_NAMES || ch->p[i] == INDEX_TOKEN_FILTER) {
             addresses_soon(user);
+            ctl_poke_after(&((struct ctl_status *)user)->ctl, RECHECK_KEY, RECHECK_NS);
             return;
         }
 }
@@ -281,6 +325,7 @@ int ctl_status_new(struct op *op, struct ctl_status **ret, struct err *err)
         return -1;
     }
     model_listen(&op->model, &(struct model_listener){.policy = policy_changed,
+                                                      .pod = pod_changed,
                                                       .changes = changes,
                                                       .synced = all_read,
                                                       .user = c});

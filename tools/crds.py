@@ -256,7 +256,7 @@ def crd(kind, types):
     if kind.open:
         spec["x-kubernetes-preserve-unknown-fields"] = True
     schema = {
-        "type": "object",
+        "description": text, "type": "object",
         "properties": {"spec": spec, "status": status_schema(kind, types)},
     }
     if kind.rules:
