@@ -11,6 +11,7 @@ usage: compare.py BUILD_DIR [--rows ROW,...] [--peers PEER,...] [--quick] [--nic
   --write  put the result into docs/benchmarks.md and bench/baseline.json
 """
 import argparse
+import ctypes
 import fcntl
 import json
 import os
@@ -42,6 +43,16 @@ def busy(seconds=0.3):
     before = ticks()
     time.sleep(seconds)
     return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+
+
+def own_network():
+    """A loopback of our own, where root may have one: no rule or connection tracking of the machine's
+    is in the path, and no port is anybody else's. Returns what to say about it."""
+    new_net = 0x40000000    # CLONE_NEWNET, sched.h
+    if os.geteuid() != 0 or ctypes.CDLL(None, use_errno=True).unshare(new_net) != 0:
+        return "the machine's own loopback, with its packet filter if it has one"
+    peers.run("ip", "link", "set", "lo", "up")
+    return "a network namespace of its own"
 
 
 def machine():
@@ -135,8 +146,8 @@ def row_table(row, subjects, results):
         for s in subjects:
             m = results.median(row.key, s.name, f.key)
             spread = results.spread(row.key, s.name, f.key)
-            cells.append("–" if m is None else f.text(m) + (" ±%.0f%%" % (100 * spread) if spread >= 0.005
-                                                            else ""))
+            noise = " ±%.0f%%" % (100 * spread) if spread >= 0.005 else ""
+            cells.append("–" if m is None else f.text(m) + noise)
         body.append(cells)
     return table([""] + [s.title for s in subjects], body)
 
@@ -171,7 +182,8 @@ def ratio_table(chosen, subjects, results, before):
                 cells.append(text)
             if any_cell:
                 body.append(cells)
-    return table(["Tulle's figure as a share of that of"] + [s.title for s in names], body) if body else []
+    header = ["Tulle's figure as a share of that of"] + [s.title for s in names]
+    return table(header, body) if body else []
 
 
 def budget_table(chosen, subjects, results):
@@ -205,12 +217,16 @@ def budget_table(chosen, subjects, results):
 
 
 def report(chosen, subjects, results, command, load_before):
-    """The generated part of docs/benchmarks.md; without a date, so that it changes only with what it tells."""
-    out = ["`%s`" % command, "", "Machine: %s. Others used %.2f cores on average (at most %.2f) when rows "
-           "began; load average %s at the start, %s at the end." %
-           (machine(), statistics.mean(results.others), max(results.others), load_before, load_average()),
-           "", "Medians of the rounds; ± is half the distance between the lowest and the highest round. A "
-           "ratio is the median of the rounds' ratios. Times and rates mean nothing beyond this run: read the ratios.", ""]
+    """The generated part of docs/benchmarks.md; without a date: it changes only with what it tells."""
+    others = results.others
+    out = ["`%s`" % command, "",
+           "Machine: %s; %s. Others used %.2f cores on average (at most %.2f) when rows began; load "
+           "average %s at the start, %s at the end." %
+           (machine(), results.network, statistics.mean(others), max(others), load_before,
+            load_average()), "",
+           "Medians of the rounds; ± is half the distance between the lowest and the highest round. A "
+           "ratio is the median of the rounds' ratios. Times and rates mean nothing beyond this run: "
+           "read the ratios.", ""]
     out += ["### What was compared", ""]
     out += ["- **%s** (%s): %s." % (s.title, s.version(), s.settings()) for s in subjects]
     out += ["", "### Budgets", ""] + budget_table(chosen, subjects, results)
@@ -275,23 +291,26 @@ def main():
         os.setpriority(os.PRIO_PROCESS, 0, a.nice)
     lock = open(os.path.join(tempfile.gettempdir(), "tulle-bench.lock"), "w")
     fcntl.flock(lock, fcntl.LOCK_EX)    # one at a time: they would measure each other
+    kinds, results, started = [], Results(), time.monotonic()
+    for kind in peers.PEERS:
+        if beside and kind.name not in beside + ["direct", "relay", "tulle"]:
+            continue
+        if not any(kind.name in r.subjects for r in chosen):
+            continue
+        why = kind.available()
+        if why:
+            results.problems.append("%s: %s" % (kind.title, why))
+            log("SKIPPED %s: %s" % (kind.title, why))
+            continue
+        kinds.append(kind)
+    results.network = own_network()
     directory = tempfile.mkdtemp(prefix="tulle-bench-")
     os.chmod(directory, 0o755)
     world = peers.World(a.build, directory)
-    results, subjects, started = Results(), [], time.monotonic()
-    load_before = load_average()
+    subjects, load_before = [], load_average()
     try:
         world.start_app()
-        for slot, kind in enumerate(peers.PEERS):
-            if beside and kind.name not in beside + ["direct", "relay", "tulle"]:
-                continue
-            if not any(kind.name in r.subjects for r in chosen):
-                continue
-            why = kind.available(world)
-            if why:
-                results.problems.append("%s: %s" % (kind.title, why))
-                log("SKIPPED %s: %s" % (kind.title, why))
-                continue
+        for slot, kind in enumerate(kinds):
             s = kind(world, slot)
             s.configure()
             subjects.append(s)

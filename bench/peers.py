@@ -160,7 +160,7 @@ class Peer:
         self.running = {}
 
     @classmethod
-    def available(cls, world):
+    def available(cls):
         """None, or why it cannot take part."""
         return None
 
@@ -301,7 +301,7 @@ class Envoy(Peer):
     binary = os.path.join(CACHE, "envoy-" + ENVOY_VERSION, "envoy")
 
     @classmethod
-    def available(cls, world):
+    def available(cls):
         if not os.path.exists(cls.binary):
             folder = os.path.dirname(cls.binary)
             print("Fetching Envoy %s (37 MB)" % ENVOY_VERSION, flush=True)
@@ -472,7 +472,7 @@ class HAProxy(Peer):
     name, title = "haproxy", "HAProxy"
 
     @classmethod
-    def available(cls, world):
+    def available(cls):
         return debian(cls.binary, "haproxy")
 
     binary = "/usr/sbin/haproxy"
@@ -524,7 +524,7 @@ class Nginx(Peer):
     stream = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
     @classmethod
-    def available(cls, world):
+    def available(cls):
         return debian(cls.stream, "nginx", "libnginx-mod-stream")
 
     def version(self):

@@ -274,7 +274,7 @@ class Memory(Row):
         for side in ("server", "client"):
             peer.start(side)
         try:
-            load(world, "closed", "-d", 0.01, at=peer.at("client"))
+            load(world, "closed", "-d", 0.5, at=peer.at("client"))
             idle = [kept(lambda s=side: memory(peer.pids(s))) for side in ("client", "server")]
             got = {k: max(m[name] for m in idle) / 1024 for k, name in
                    (("anonymous", "Anonymous"), ("pss", "Pss"), ("rss", "Rss"))}
@@ -338,7 +338,7 @@ class Injector(Row):
 
     def how(self):
         return ("8 HTTPS connections at a fixed rate, %g s each in turn; the review is a Deployment's pod "
-                "with three containers, probes and volumes" % self.seconds(4))
+                "with one container, twelve variables, two probes and two volumes" % self.seconds(4))
 
     @staticmethod
     def review():
@@ -357,7 +357,7 @@ class Injector(Row):
             "readinessProbe": dict(probe, httpGet={"path": "/ready", "port": "http", "scheme": "HTTP"}),
             "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
             "imagePullPolicy": "IfNotPresent"}
-            for name, port in (("checkout", 8080), ("cache", 8081), ("reporter", 8082))]
+            for name, port in (("checkout", 8080),)]
         return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
             "uid": "5a2c8c1e-6d34-4f0b-9f0a-2f3b0e6a7d11", "name": "", "namespace": "shop",
             "kind": {"group": "", "version": "v1", "kind": "Pod"},
