@@ -534,6 +534,72 @@ static void namespaces(struct an *an, const struct api_strings *l, const char *p
                    SL_FMT(l->p[i]));
 }
 
+struct account_seek {
+    struct slice ns, account;
+    bool any, found;
+};
+
+static bool seek_account(void *user, const struct ix_pod *p)
+{
+    struct account_seek *s = user;
+
+    if (!p->known || !slice_eq(istr_slice(p->ns), s->ns))
+        return true;
+    s->any = true;
+    s->found =
+        slice_eq(p->service_account ? istr_slice(p->service_account) : SL("default"), s->account);
+    return !s->found;
+}
+
+static void account(struct an *an, struct slice ns, struct slice name, const char *path)
+{
+    struct account_seek s = {ns, name, false, false};
+
+    if (!ns.len || !name.len || slice_chr(ns, '*') >= 0 || slice_chr(name, '*') >= 0)
+        return;
+    index_each_pod(an->x, seek_account, &s);
+    if (s.any && !s.found)
+        an_add(an, FINDING_REFERENCE, path,
+               "no pod of namespace %.*s runs as the account %.*s: correct the name, or remove it",
+               SL_FMT(ns), SL_FMT(name));
+}
+
+/* "trust-domain/ns/NAMESPACE/sa/ACCOUNT" of the own mesh. */
+static void principals(struct an *an, const struct api_strings *l, const char *path)
+{
+    const struct mesh_cr *m = index_mesh(an->x);
+
+    for (uint32_t i = 0; i < l->n; i++) {
+        struct slice rest = l->p[i], domain, ns, sa, word;
+
+        if (!slice_next(&rest, '/', &domain) || !slice_next(&rest, '/', &word) ||
+            !slice_is(word, "ns") || !slice_next(&rest, '/', &ns) ||
+            !slice_next(&rest, '/', &word) || !slice_is(word, "sa") ||
+            !slice_next(&rest, '/', &sa) || rest.p)
+            continue;
+        if (slice_eq(domain, m->trust_domain) || slice_is(domain, "cluster.local") ||
+            api_strings_has(&m->trust_domain_aliases, domain))
+            account(an, ns, sa, an_path(an, "%s[%u]", path, i));
+        else
+            an_add(an, FINDING_REFERENCE, an_path(an, "%s[%u]", path, i),
+                   "%.*s is neither the trust domain of the mesh (%.*s) nor an alias: correct it, "
+                   "or add "
+                   "it to Mesh.spec.trustDomainAliases",
+                   SL_FMT(domain), SL_FMT(m->trust_domain));
+    }
+}
+
+static void accounts(struct an *an, const struct api_strings *l, const char *path)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        ptrdiff_t slash = slice_chr(l->p[i], '/');
+
+        account(an, slash < 0 ? an->o->meta->ns : slice_head(l->p[i], (size_t)slash),
+                slash < 0 ? l->p[i] : slice_skip(l->p[i], (size_t)slash + 1),
+                an_path(an, "%s[%u]", path, i));
+    }
+}
+
 static void ap(struct an *an)
 {
     const struct ap *p = an->o->ap;
@@ -546,6 +612,13 @@ static void ap(struct an *an)
             namespaces(an, &p->rules[i].from[k].namespaces, an_path(an, "%s.namespaces", path));
             namespaces(an, &p->rules[i].from[k].not_namespaces,
                        an_path(an, "%s.notNamespaces", path));
+            principals(an, &p->rules[i].from[k].principals, an_path(an, "%s.principals", path));
+            principals(an, &p->rules[i].from[k].not_principals,
+                       an_path(an, "%s.notPrincipals", path));
+            accounts(an, &p->rules[i].from[k].service_accounts,
+                     an_path(an, "%s.serviceAccounts", path));
+            accounts(an, &p->rules[i].from[k].not_service_accounts,
+                     an_path(an, "%s.notServiceAccounts", path));
         }
 }
 

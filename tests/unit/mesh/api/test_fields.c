@@ -132,8 +132,29 @@ START_TEST(the_table_knows_every_field)
 }
 END_TEST
 
+/* Each allocation fails once: no leak (ASan), no crash, and the full answer when none did. */
+START_TEST(out_of_memory)
+{
+    json_t *obj;
+
+    json_setup();
+    obj = load(files[_i].file);
+    OOM_SWEEP (n) {
+        struct arena a = ARENA_INIT;
+        struct findings f;
+
+        findings_init(&f, &a);
+        if (!mem_fail_hit() && api_check(files[_i].kind, obj, &a, &f) == 0 && !mem_fail_hit())
+            ck_assert_uint_gt(f.n, 0);
+        arena_fini(&a);
+    }
+    json_decref(obj);
+}
+END_TEST
+
 TESTS(fields)
 {
     tcase_add_loop_test(tc, every_field_is_read, 0, N_OF(files));
+    tcase_add_loop_test(tc, out_of_memory, 0, N_OF(files));
     tcase_add_loop_test(tc, the_table_knows_every_field, 0, N_OF(files));
 }
