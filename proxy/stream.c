@@ -286,6 +286,7 @@ static void attempt_start(struct stream *s)
         .n_tried = a->n_tried,
         .head_request = slice_is(s->req.method, "HEAD"),
         .connect_request = slice_is(s->req.method, "CONNECT"),
+        .upgrade_request = s->req.upgrade.len > 0,
         .once = !is_idempotent(s->req.method),
     };
     memcpy(next.tried, a->tried, sizeof next.tried);

@@ -170,7 +170,7 @@ int http_get_start(struct loop *loop, const struct sock_addr *to, const struct h
     req.method = slice_str(opts->method ? opts->method : "GET");
     req.path = slice_str(opts->path);
     req.authority = slice_str(opts->host ? opts->host : sock_addr_text(to, text));
-    h1_expect_response(&g->parser, slice_is(req.method, "HEAD"), false);
+    h1_expect_response(&g->parser, slice_is(req.method, "HEAD"), false, false);
     enum err_code rc = ERR_OK;
     for (unsigned i = 0; i < opts->n_fields && rc == ERR_OK; i++) {
         if (slice_ieq(opts->fields[i].name, SL("host")))

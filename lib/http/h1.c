@@ -66,8 +66,9 @@ void h1_fini(struct h1_parser *p)
     p->hop = NULL;
 }
 
-void h1_expect_response(struct h1_parser *p, bool head_request, bool connect_request)
+void h1_expect_response(struct h1_parser *p, bool head_request, bool connect_request, bool upgrade)
 {
+    p->upgrade = upgrade;
     p->no_content = head_request;
     p->connect = connect_request;
 }

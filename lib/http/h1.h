@@ -42,6 +42,9 @@ struct h1_limits {
     X(CODING_IN_1_0,        400, "Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1)")               \
     X(CODING_FORBIDDEN,     502, "Transfer-Encoding in an answer without content (RFC 9112 6.1)") \
     X(CONTENT_FORBIDDEN,    400, "CONNECT with content (RFC 9110 9.3.6)")                      \
+    X(FIELD_ALIAS,          400, "field name like one of framing (RFC 9112 11.2)")             \
+    X(EXPECTATION,          417, "expectation is not 100-continue (RFC 9110 10.1.1)")          \
+    X(UPGRADE_UNASKED,      502, "answer switches protocols without being asked (RFC 9110 15.2.2)") \
     X(CHUNK_SIZE,           400, "malformed chunk size (RFC 9112 7.1)")                        \
     X(CHUNK_END,            400, "chunk data not followed by CRLF (RFC 9112 7.1)")             \
     X(CHUNK_EXTENSION,      400, "malformed or long chunk extension (RFC 9112 7.1.1)")         \
@@ -73,6 +76,7 @@ struct h1_parser {
     bool request;
     bool no_content;     /* answer to HEAD, or the tunnel of CONNECT: set for the next message */
     bool connect;
+    bool upgrade;        /* the request asked for another protocol: it may be switched to */
     bool interim;        /* the head was of a 1xx answer: another head follows */
     enum h1_refusal refusal;
     uint64_t left;       /* of the body or chunk */
@@ -83,8 +87,9 @@ struct h1_parser {
 void h1_request_init(struct h1_parser *p, const struct h1_limits *limits);
 void h1_response_init(struct h1_parser *p, const struct h1_limits *limits);
 void h1_fini(struct h1_parser *p);
-/* A response parser: the next answer is to this kind of request. Call before its first byte. */
-void h1_expect_response(struct h1_parser *p, bool head_request, bool connect_request);
+/* A response parser: the next answer is to this kind of request (HEAD, CONNECT, one with Upgrade). Call
+ * before its first byte. */
+void h1_expect_response(struct h1_parser *p, bool head_request, bool connect_request, bool upgrade);
 /* Nothing of a message has been seen yet (an idle connection may be closed here). */
 bool h1_at_start(const struct h1_parser *p);
 

@@ -170,6 +170,7 @@ struct framing {
     struct slice length, coding, host, upgrade, connection[8];
     unsigned n_connection;
     bool close, keep_alive, upgrade_listed, te_trailers, too_many;
+    bool alias; /* a name that gateways to CGI and its kin take for one of framing */
 };
 
 /* What is wrong with a line that does not start with a name and a colon. */
@@ -269,16 +270,20 @@ static bool take_framing(struct framing *f, const struct http_field *fld)
         parse_connection(f, fld->value);
         return true;
     case 14:
-        if (!slice_is(n, "content-length"))
-            return false;
+        if (!slice_is(n, "content-length")) {
+            f->alias = f->alias || slice_is(n, "content_length");
+            return slice_is(n, "http2-settings"); /* of an upgrade that is not passed on */
+        }
         f->n_length++;
         f->length = fld->value;
         return true;
     case 16:
         return slice_is(n, "proxy-connection");
     case 17:
-        if (!slice_is(n, "transfer-encoding"))
+        if (!slice_is(n, "transfer-encoding")) {
+            f->alias = f->alias || slice_is(n, "transfer_encoding");
             return false;
+        }
         f->n_coding++;
         f->coding = fld->value;
         return true;
@@ -325,6 +330,8 @@ static enum h1_refusal parse_fields(const struct h1_parser *p, struct http_head 
 
 static enum h1_refusal parse_framing(struct http_head *h, const struct framing *f)
 {
+    if (f->alias)
+        return H1_FIELD_ALIAS;
     if (f->n_coding && f->n_length)
         return H1_LENGTH_AND_CODING;
     if (f->n_coding) {
@@ -368,6 +375,27 @@ static void parse_hop_by_hop(struct http_head *h, const struct framing *f)
         http_head_remove(h, f->connection[i]);
 }
 
+static bool has_content(const struct http_head *h)
+{
+    return h->body == HTTP_BODY_STREAM || (h->body == HTTP_BODY_LENGTH && h->content_length);
+}
+
+/* Whether the content is waited for is asked in one way only. A request without content does not
+ * ask (RFC 9110 10.1.1), nor does HTTP/1.0. */
+static enum h1_refusal settle_expect(struct http_head *h)
+{
+    int i = http_head_next(h, SL("expect"), 0);
+    if (i < 0)
+        return H1_NONE;
+    if (h->version == HTTP_1_1 && (!slice_ieq(h->fields[i].value, SL("100-continue")) ||
+                                   http_head_next(h, SL("expect"), i + 1) >= 0))
+        return H1_EXPECTATION;
+    h->expect_continue = h->version == HTTP_1_1 && has_content(h);
+    if (!h->expect_continue)
+        http_head_remove(h, SL("expect"));
+    return H1_NONE;
+}
+
 static enum h1_refusal settle_request(struct http_head *h, const struct framing *f)
 {
     enum h1_refusal r = parse_framing(h, f);
@@ -393,8 +421,10 @@ static enum h1_refusal settle_request(struct http_head *h, const struct framing 
     }
     parse_hop_by_hop(h, f);
     h->te_trailers = f->te_trailers && h->version == HTTP_1_1;
-    h->expect_continue = slice_ieq(http_head_get(h, SL("expect")), SL("100-continue"));
-    return H1_NONE;
+    if (has_content(h))
+        h->upgrade = SLICE_NULL; /* the server may ignore it (RFC 9110 7.8); where content ends and
+                                    the other protocol begins is thus no question */
+    return settle_expect(h);
 }
 
 /* No content whatever the fields say (RFC 9112 6.3, 1 and 2). */
@@ -408,6 +438,8 @@ static enum h1_refusal settle_response(struct h1_parser *p, struct http_head *h,
 {
     bool bare = answer_is_bare(p, h);
     bool tunnel = h->status == 101 || (p->connect && h->status / 100 == 2);
+    if (h->status == 101 && !p->upgrade)
+        return H1_UPGRADE_UNASKED;
     if (f->n_coding && (h->status < 200 || h->status == 204 || tunnel))
         return H1_CODING_FORBIDDEN;
     enum h1_refusal r = parse_framing(h, f);
@@ -468,7 +500,7 @@ bool h1_trailer_ok(struct slice name)
     /* clang-format off */
     static const char *const names[] = {
         /* framing, routing, this connection */
-        "content-length", "transfer-encoding", "host", "connection", "keep-alive", "te", "trailer",
+        "content-length", "transfer-encoding", "content_length", "transfer_encoding", "host", "connection", "keep-alive", "te", "trailer",
         "upgrade", "proxy-connection", "http2-settings",
         /* what the request asks for and on which conditions */
         "cache-control", "expect", "max-forwards", "pragma", "range", "if-match", "if-none-match",

@@ -50,9 +50,26 @@ static enum err_code set_client_cert(struct http_head *h, const struct down *d)
     return http_head_set(h, SL("x-forwarded-client-cert"), slice_of(text, (size_t)n));
 }
 
+/* Also under the names that CGI and its kin cannot tell from it (x_forwarded_client_cert). */
+static void remove_client_cert(struct http_head *h)
+{
+    static const char name[] = "x-forwarded-client-cert";
+    uint32_t to = 0;
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        struct slice n = h->fields[i].name;
+        size_t k = 0;
+        while (n.len == sizeof name - 1 && k < n.len &&
+               (n.p[k] == name[k] || (name[k] == '-' && n.p[k] == '_')))
+            k++;
+        if (k < sizeof name - 1)
+            h->fields[to++] = h->fields[i];
+    }
+    h->n_fields = to;
+}
+
 enum err_code headers_inbound(struct http_head *h, const struct down *d)
 {
-    http_head_remove(h, SL("x-forwarded-client-cert"));
+    remove_client_cert(h);
     enum err_code rc = d->info.mtls ? set_client_cert(h, d) : ERR_OK;
     if (rc == ERR_OK && !http_head_get(h, SL("x-forwarded-proto")).p)
         rc = http_head_set(h, SL("x-forwarded-proto"), SL("http"));

@@ -170,7 +170,8 @@ static void conn_begin(struct up_conn *u, struct up_attempt *a)
     u->request_done = u->answer_begun = u->raw = u->keep = u->full = u->chunked = u->paused = false;
     u->head = NULL;
     a->conn = u;
-    h1_expect_response(&u->parser, a->head_request, a->connect_request);
+    h1_expect_response(&u->parser, a->head_request, a->connect_request,
+                       a->upgrade_request);
     loop_timer_clear(loop_of(u), &u->timer);
 }
 

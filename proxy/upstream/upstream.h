@@ -136,7 +136,7 @@ struct up_attempt {
     struct arena *arena;        /* where heads of answers are built */
     struct up_host *tried[4];
     unsigned n_tried;
-    bool head_request, connect_request; /* the request's method, for the framing of its answer */
+    bool head_request, connect_request, upgrade_request; /* for the framing of the answer */
     bool once;                  /* not to be sent twice (RFC 9110 9.2.2): only on a connection that
                                    has not ended as far as the kernel knows */
     bool over;

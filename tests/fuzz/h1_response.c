@@ -7,7 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     if (n > 0)
-        h1_fuzz(&(struct h1_way){.head = p[0] >> 6 == 1, .connect = p[0] >> 6 == 2}, p[0] & 63,
+        h1_fuzz(&(struct h1_way){.head = p[0] >> 6 == 1, .connect = p[0] >> 6 == 2, .upgrade = p[0] >> 6 == 3}, p[0] & 63,
                 slice_of(p + 1, n - 1));
     return 0;
 }

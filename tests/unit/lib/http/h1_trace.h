@@ -21,7 +21,7 @@
 #include "lib/http/h1.h"
 
 struct h1_way {
-    bool request, head, connect; /* head, connect: what the answers answer to */
+    bool request, head, connect, upgrade; /* all but the first: what the answers answer to */
     struct h1_limits limits;
     size_t first, step; /* length of the first piece and of the others; 0: all that is left */
 };
@@ -82,7 +82,7 @@ static void h1_trace_next(struct h1_tracer *t)
     http_head_init(&t->tail, &t->arena);
     t->have_head = t->in_body = false;
     if (!t->way->request)
-        h1_expect_response(&t->p, t->way->head, t->way->connect);
+        h1_expect_response(&t->p, t->way->head, t->way->connect, t->way->upgrade);
 }
 
 static void h1_trace_write_head(struct h1_tracer *t)

@@ -141,7 +141,7 @@ static const struct { const char *name, *in, *want; } requests[] = {
     {"fractional length",        "POST / HTTP/1.1\r\n" H "Content-Length: 3.0\r\n\r\nabc", "!LENGTH_INVALID"},
     {"huge length",              "POST / HTTP/1.1\r\n" H "Content-Length: 9223372036854775808\r\n\r\n", "!LENGTH_INVALID"},
     {"overflowing length",       "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551619\r\n\r\nabc", "!LENGTH_INVALID"},
-    {"underscore is no dash",    "POST / HTTP/1.1\r\n" H "Content_Length: 3\r\n\r\n", "POST a / {content_length=3} . "},
+    {"underscore is no dash",    "POST / HTTP/1.1\r\n" H "Content_Length: 3\r\n\r\n", "!FIELD_ALIAS"},
     {"length and chunks",        "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\n" CHUNKED "\r\n0\r\n\r\n", "!LENGTH_AND_CODING"},
     {"chunks and length",        "POST / HTTP/1.1\r\n" H CHUNKED "Content-Length: 3\r\n\r\n0\r\n\r\n", "!LENGTH_AND_CODING"},
     {"length named as hop",      "POST / HTTP/1.1\r\n" H "Connection: content-length\r\nContent-Length: 3\r\n\r\nabc", "POST a / {} <abc> . "},
@@ -213,10 +213,15 @@ static const struct { const char *name, *in, *want; } requests[] = {
     {"upgrade to h2c",           "GET / HTTP/1.1\r\n" H "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", "GET a / {} . "},
     {"h2c in a list",            "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket, H2C\r\n\r\n", "GET a / {} . "},
     {"upgrade in HTTP/1.0",      "GET / HTTP/1.0\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "GET a / {} +close . "},
+    {"upgrade with content",     "POST / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx", "POST a / {} <x> . "},
+    {"upgrade, length nought",   "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", "GET a / {} +upgrade:websocket . "},
+    {"unknown expectation",      "POST / HTTP/1.1\r\n" H "Expect: 200-ok\r\nContent-Length: 1\r\n\r\nx", "!EXPECTATION"},
+    {"expectation without content", "GET / HTTP/1.1\r\n" H "Expect: 100-continue\r\n\r\n", "GET a / {} . "},
+    {"expectation in HTTP/1.0",  "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", "POST  / {} +close <x> . "},
     {"expectation",              "POST / HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx", "POST a / {expect=100-continue} <x> . "},
 };
 
-/* ... and an answer's; `to`: what it answers to, G(ET), H(EAD) or C(ONNECT). */
+/* ... and an answer's; `to`: what it answers to, G(ET), H(EAD), C(ONNECT) or U(pgrade). */
 static const struct { const char *name; char to; const char *in, *want; } answers[] = {
     {"length",               'G', "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", "200 {} <ab> . "},
     {"nothing",              'G', "",                                               ""},
@@ -259,8 +264,10 @@ static const struct { const char *name; char to; const char *in, *want; } answer
     {"HEAD, chunks",         'H', "HTTP/1.1 200 x\r\n" CHUNKED "\r\n",              "200 {} . "},
     {"HEAD, neither",        'H', "HTTP/1.1 200 x\r\n\r\nHTTP/1.1 404 x\r\n\r\n",   "200 {} . 404 {} . "},
     {"HEAD, bad length",     'H', "HTTP/1.1 200 x\r\nContent-Length: a\r\n\r\n",    "!LENGTH_INVALID"},
-    {"upgraded",             'G', "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x01x", "101 {} +upgrade:websocket <\x81\x01x> $"},
-    {"upgraded with chunks", 'G', "HTTP/1.1 101 x\r\n" CHUNKED "\r\n",              "!CODING_FORBIDDEN"},
+    {"upgraded",             'U', "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x01x", "101 {} +upgrade:websocket <\x81\x01x> $"},
+    {"upgraded, not asked",  'G', "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", "!UPGRADE_UNASKED"},
+    {"upgrade not granted",  'U', "HTTP/1.1 200 x\r\nContent-Length: 1\r\n\r\na", "200 {} <a> . "},
+    {"upgraded with chunks", 'U', "HTTP/1.1 101 x\r\n" CHUNKED "\r\n",              "!CODING_FORBIDDEN"},
     {"tunnel",               'C', "HTTP/1.1 200 x\r\n\r\nraw",                      "200 {} <raw> $"},
     {"tunnel with length",   'C', "HTTP/1.1 200 x\r\nContent-Length: 1\r\n\r\nraw", "200 {} <raw> $"},
     {"tunnel with chunks",   'C', "HTTP/1.1 200 x\r\n" CHUNKED "\r\nraw",           "!CODING_FORBIDDEN"},
@@ -274,7 +281,7 @@ static const struct h1_way request_way = {.request = true};
 
 static struct h1_way answer_way(char to)
 {
-    return (struct h1_way){.head = to == 'H', .connect = to == 'C'};
+    return (struct h1_way){.head = to == 'H', .connect = to == 'C', .upgrade = to == 'U'};
 }
 
 static void check(const char *name, struct h1_way way, struct slice in, const char *want)
