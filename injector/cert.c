@@ -166,8 +166,7 @@ static int boot_pair(int64_t now_s, struct pair **ret, struct err *err)
     return ok;
 }
 
-/* --- the store
- * ------------------------------------------------------------------------------------ */
+/* --- the store -------------------------------------------------------------------------------- */
 int cert_new(int64_t now_wall_s, struct cert **ret, struct err *err)
 {
     struct cert *c = mem_zalloc(sizeof *c);

@@ -37,8 +37,7 @@ struct request {
 };
 enum { REQUEST_MAGIC = 0x72657131 };
 
-/* --- answers
- * -------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 static enum MHD_Result respond(struct MHD_Connection *conn, int status, const char *type,
                                struct slice body)
 {
@@ -137,8 +136,7 @@ static enum MHD_Result answer_get(struct MHD_Connection *conn, struct request *r
     }
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 /* "application/json", perhaps with parameters (RFC 9110 8.3.1). */
 static bool is_json(const char *type)
 {
@@ -272,8 +270,7 @@ static void on_log(void *user, const char *fmt, va_list ap)
     LOG(DEBUG, "HTTP server", "text=%s", text);
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 /* IPv6 that takes IPv4 too; where the kernel has no IPv6, IPv4. */
 static int listen_any(uint16_t port, uint16_t *ret_port, struct err *err)
 {

@@ -33,8 +33,7 @@ struct source {
     struct kube_sink sink_secret, sink_map;
 };
 
-/* --- into the state
- * ------------------------------------------------------------------------------- */
+/* --- into the state --------------------------------------------------------------------------- */
 static int take_cert(struct state *st, struct slice chain, struct slice key, struct err *err)
 {
     if (cert_set(st->cert, chain, key, err) < 0) {
@@ -108,8 +107,7 @@ void source_take_config_map(struct state *st, const json_t *config_map)
             SOURCE_CONFIG_MAP, err.msg);
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 static bool file_changed(const struct file *f)
 {
     struct stat sb;
@@ -201,8 +199,7 @@ int source_files(struct loop *loop, struct state *st, const char *cert, const ch
     return 0;
 }
 
-/* --- API server
- * ----------------------------------------------------------------------------------- */
+/* --- API server ------------------------------------------------------------------------------- */
 static void sink_nothing(struct kube_sink *sink)
 {
     (void)sink;

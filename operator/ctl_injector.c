@@ -24,7 +24,7 @@ struct ctl_injector {
     char *have; /* settings as they stand, NULL: none */
 };
 
-/* --- pure ----------------------------------------------------------------------------------------------------- */
+/* --- pure ------------------------------------------------------------------------------------- */
 
 struct native_seen {
     unsigned nodes, old;
@@ -99,7 +99,7 @@ json_t *injector_settings(const struct op *op, const struct mesh_cr *mesh, bool 
     return o;
 }
 
-/* --- reconciliation --------------------------------------------------------------------------------------------- */
+/* --- reconciliation --------------------------------------------------------------------------- */
 
 
 /* Meshed namespaces whose Pod Security forbids what the init container needs, in order. */

@@ -31,7 +31,7 @@ struct ctl_webhook {
     bool asking;
 };
 
-/* --- pure ----------------------------------------------------------------------------------------------- */
+/* --- pure ------------------------------------------------------------------------------------- */
 
 bool webhook_wants_certificate(const struct webhook_seen *seen)
 {
@@ -110,7 +110,7 @@ bool webhook_is_foreign(const json_t *config)
     return false;
 }
 
-/* --- what is there ---------------------------------------------------------------------------------------- */
+/* --- what is there ---------------------------------------------------------------------------- */
 
 static void poke(struct ctl_webhook *c)
 {
@@ -191,7 +191,7 @@ static const struct kube_store_ops mutating_ops = {.changed = mutating_changed, 
 static const struct kube_store_ops validating_ops = {.changed = validating_changed,
                                                      .synced = synced};
 
-/* --- the certificate ---------------------------------------------------------------------------------------- */
+/* --- the certificate -------------------------------------------------------------------------- */
 
 static void issued(void *user, const struct slice *chain, size_t n, const struct err *err)
 {
@@ -299,7 +299,7 @@ static void written(struct ctl *ctl, struct slice key)
     c->chain = NULL;
 }
 
-/* --- life --------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int ctl_webhook_new(struct op *op, struct ctl_webhook **ret, struct err *err)
 {

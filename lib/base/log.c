@@ -317,8 +317,7 @@ static const char *token(struct line *l, const char *fmt, struct args *args)
     return fmt;
 }
 
-/* --- the descriptor
- * ------------------------------------------------------------------------------- */
+/* --- the descriptor --------------------------------------------------------------------------- */
 
 static enum fd_kind kind_of(int fd)
 {

@@ -121,8 +121,7 @@ static int keep_anchor(struct reader *r, const char *name, json_t *v)
     return 0;
 }
 
-/* --- scalars
- * -------------------------------------------------------------------------------------- */
+/* --- scalars ---------------------------------------------------------------------------------- */
 
 enum tag { TAG_NONE, TAG_STR, TAG_CORE, TAG_MAP, TAG_SEQ, TAG_OTHER };
 
@@ -211,8 +210,7 @@ static int scalar(struct reader *r, json_t **ret)
     return 0;
 }
 
-/* --- collections
- * ---------------------------------------------------------------------------------- */
+/* --- collections ------------------------------------------------------------------------------ */
 
 static int node(struct reader *r, json_t **ret);
 
@@ -385,8 +383,7 @@ static int node(struct reader *r, json_t **ret)
     }
 }
 
-/* --- documents
- * ------------------------------------------------------------------------------------ */
+/* --- documents -------------------------------------------------------------------------------- */
 
 static int document(struct reader *r, struct yaml_docs *to)
 {

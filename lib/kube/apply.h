@@ -32,8 +32,7 @@ struct kube_call *kube_patch_json(struct kube_client *c, const struct kube_resou
                                   const json_t *ops, const char *manager, kube_done_fn *done,
                                   void *user);
 
-/* --- conditions (pure)
- * ---------------------------------------------------------------------------- */
+/* --- conditions (pure) ------------------------------------------------------------------------ */
 struct kube_condition {
     const char *type;     /* "Accepted" */
     const char *status;   /* "True", "False", "Unknown" */

@@ -13,8 +13,7 @@
 
 enum { RELEASE_MS = 2000 };
 
-/* --- pure
- * ----------------------------------------------------------------------------------------- */
+/* --- pure ------------------------------------------------------------------------------------- */
 enum kube_lease_act kube_lease_decide(const struct kube_lease_view *v)
 {
     if (!v->exists)
@@ -63,8 +62,7 @@ json_t *kube_lease_record(const json_t *old, const char *ns, const char *name, c
                      (json_int_t)transitions);
 }
 
-/* --- the elector
- * ---------------------------------------------------------------------------------- */
+/* --- the elector ------------------------------------------------------------------------------ */
 struct kube_lease {
     struct kube_client *client;
     struct loop *loop;

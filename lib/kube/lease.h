@@ -31,8 +31,7 @@ const char *kube_lease_holder(const struct kube_lease *l); /* last seen, "" = un
  * at most 2 s later. The lease is dead after `done`. */
 void kube_lease_stop(struct kube_lease *l, void (*done)(void *user), void *user);
 
-/* --- pure: what to do with what was read
- * ---------------------------------------------------------- */
+/* --- pure: what to do with what was read ------------------------------------------------------ */
 struct kube_lease_view {  /* what this process knows */
     const char *identity; /* ours */
     const char *holder;   /* of the record, "" = nobody */

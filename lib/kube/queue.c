@@ -4,8 +4,7 @@
 #include "lib/base/map.h"
 #include "lib/base/mem.h"
 
-/* --- pure parts
- * ------------------------------------------------------------------------------------ */
+/* --- pure parts ------------------------------------------------------------------------------- */
 int64_t kube_backoff_item(unsigned failures)
 {
     const int64_t first = 5 * NS_PER_MS, max = 1000 * NS_PER_S;
@@ -45,8 +44,7 @@ void kube_backoff_reset(struct kube_backoff *b)
     b->cur_ns = 0;
 }
 
-/* --- the queue
- * ------------------------------------------------------------------------------------- */
+/* --- the queue -------------------------------------------------------------------------------- */
 /* clang-format off */
 #define ITEM_STATES(X)                                                \
     X(IDLE,    "kept for its failure count or its delay only")        \

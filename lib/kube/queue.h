@@ -66,8 +66,7 @@ void kube_queue_done(struct kube_queue *q, struct slice key, struct kube_verdict
 void kube_queue_pause(struct kube_queue *q, bool paused);
 struct kube_queue_stats kube_queue_stats(const struct kube_queue *q);
 
-/* --- pure parts
- * ------------------------------------------------------------------------------------ */
+/* --- pure parts ------------------------------------------------------------------------------- */
 /* 5 ms * 2^failures, at most 1000 s. */
 int64_t kube_backoff_item(unsigned failures);
 /* Token bucket: when may the next one go? Returns its time (>= now) and takes the token. */

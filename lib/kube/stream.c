@@ -109,8 +109,7 @@ int kube_event_decode(struct slice line, struct kube_event *ret, struct err *err
     return 0;
 }
 
-/* --- lists
- * ---------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 /* The cutter knows strings and brackets and nothing else of JSON; each piece is parsed afterwards
  * by the real parser, so that a text which fools the cutter fails there. */
 enum {

@@ -40,8 +40,7 @@ struct kube_event {
 /* Decode one line. -1 with ERR_PROTO when it is no watch event. */
 int kube_event_decode(struct slice line, struct kube_event *ret, struct err *err);
 
-/* --- lists
- * ---------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 struct kube_items {
     struct buf shell; /* the list without its items */
     struct buf item;  /* the item that is not complete yet */

@@ -42,8 +42,7 @@ struct kube_watch {
 static void drive(struct kube_watch *w, struct reflect_in in);
 static void stall_over(struct loop_timer *t);
 
-/* --- requests
- * ------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 static void query_selectors(const struct kube_watch *w, struct buf *q)
 {
     if (w->labels)
@@ -195,8 +194,7 @@ static void open_watch(struct kube_watch *w, bool initial)
     request(w, &q, &req, stream_done);
 }
 
-/* --- lists
- * ---------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 static int list_item(void *user, struct slice text)
 {
     struct kube_watch *w = user;
@@ -263,8 +261,7 @@ static void open_list(struct kube_watch *w, bool paged)
     request(w, &q, &req, list_done);
 }
 
-/* --- the machine and its effects
- * ------------------------------------------------------------------ */
+/* --- the machine and its effects -------------------------------------------------------------- */
 static void wait_over(struct loop_timer *t)
 {
     struct kube_watch *w = CONTAINER_OF(t, struct kube_watch, timer);
@@ -323,8 +320,7 @@ static void drive(struct kube_watch *w, struct reflect_in in)
         act(w, &todo);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 static void reap(struct loop_task *t)
 {
     struct kube_watch *w = CONTAINER_OF(t, struct kube_watch, reaper);

@@ -21,8 +21,7 @@ void note(struct index_changes *c, uint64_t token)
         index_changes_add(c, token);
 }
 
-/* --- namespaces
- * --------------------------------------------------------------------------------------- */
+/* --- namespaces ------------------------------------------------------------------------------- */
 struct ix_ns *ns_find(const struct index *x, struct slice name)
 {
     uint32_t hash = text_hash(name);
@@ -87,8 +86,7 @@ bool remove_namespace(struct index *x, struct slice name, struct index_changes *
     return true;
 }
 
-/* --- nodes
- * -------------------------------------------------------------------------------------------- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 static struct ix_node *node_find(const struct index *x, struct slice name)
 {
     struct ix_node *n;
@@ -154,8 +152,7 @@ bool remove_node(struct index *x, struct slice name, struct index_changes *c)
     return true;
 }
 
-/* --- pods
- * --------------------------------------------------------------------------------------------- */
+/* --- pods ------------------------------------------------------------------------------------- */
 const struct ix_pod *index_pod(const struct index *x, struct slice ns, struct slice name)
 {
     struct ix_pod *p;

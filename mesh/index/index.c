@@ -49,7 +49,7 @@ bool index_kind_of(const json_t *obj, enum index_kind *ret)
     return false;
 }
 
-/* --- changes ------------------------------------------------------------------------------------------ */
+/* --- changes ---------------------------------------------------------------------------------- */
 uint64_t index_token(const char *what, struct slice a, struct slice b)
 {
     return hash64(b, hash64(a, hash64(slice_str(what), a.len)));
@@ -82,7 +82,7 @@ void index_changes_add(struct index_changes *c, uint64_t token)
     c->p[c->n++] = token;
 }
 
-/* --- life --------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 static uint32_t hash_ns(const void *e)
 {
     return ((const struct ix_ns *)e)->name->hash;
@@ -277,7 +277,7 @@ bool index_remove(struct index *x, enum index_kind kind, struct slice ns, struct
     }
 }
 
-/* --- questions ---------------------------------------------------------------------------------------- */
+/* --- questions -------------------------------------------------------------------------------- */
 const struct mesh_cr *index_mesh(const struct index *x)
 {
     return x->mesh ? x->mesh->mesh : mesh_cr_defaults();

@@ -91,7 +91,7 @@ struct index_want {
 };
 struct index_want *index_wanted_addresses(const struct index *x, struct arena *a, size_t *ret_n);
 
-/* --- tokens ------------------------------------------------------------------------------------------ */
+/* --- tokens ----------------------------------------------------------------------------------- */
 uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_MESH index_token("mesh", SLICE_NULL, SLICE_NULL)
 #define INDEX_TOKEN_FILTER index_token("filter", SLICE_NULL, SLICE_NULL) /* hosts and addresses */
@@ -111,7 +111,7 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 
 #define INDEX_TOKEN_PODS(ns) index_token("pods", ns, SLICE_NULL) /* any in the namespace */
 
-/* --- the picture ------------------------------------------------------------------------------------- */
+/* --- the picture ------------------------------------------------------------------------------ */
 /* Shared text: equal texts are one object, so pointers compare. */
 struct istr {
     uint32_t refs, len, hash;

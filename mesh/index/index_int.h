@@ -7,8 +7,7 @@
 #include "lib/base/mem.h"
 #include "mesh/index/index.h"
 
-/* --- a set of pointers, hashed by what they point to
- * ------------------------------------------------ */
+/* --- a set of pointers, hashed by what they point to ------------------------------------------ */
 typedef uint32_t iset_hash_fn(const void *elem);
 struct iset {
     void **p;
@@ -34,8 +33,7 @@ static inline void *iset_at(const struct iset *s, uint32_t i)
     for (uint32_t i_##e = 0; i_##e < (s)->cap; i_##e++)                                            \
         for (T *e = (s)->p[i_##e]; e; e = NULL)
 
-/* --- shared texts and label sets
- * ---------------------------------------------------------------------- */
+/* --- shared texts and label sets -------------------------------------------------------------- */
 struct intern {
     struct iset texts, labels;
     size_t bytes;
@@ -55,8 +53,7 @@ uint32_t text_hash(struct slice s);
 uint32_t pair_hash(uint32_t ns, uint32_t name);
 uint32_t ip_hash(const struct ipaddr *ip);
 
-/* --- the index
- * ------------------------------------------------------------------------------------------ */
+/* --- the index -------------------------------------------------------------------------------- */
 struct ix_ns {
     const struct istr *name;
     const struct ilabels *labels;

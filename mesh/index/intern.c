@@ -2,7 +2,7 @@
 /* Pods of one workload differ in little but name and address: texts and label sets are kept once. */
 #include "mesh/index/index_int.h"
 
-/* --- sets of pointers --------------------------------------------------------------------------------- */
+/* --- sets of pointers ------------------------------------------------------------------------- */
 static void place(struct iset *s, void *elem)
 {
     uint32_t i = iset_first(s, s->hash(elem));
@@ -65,7 +65,7 @@ void iset_fini(struct iset *s)
     *s = (struct iset){.hash = s->hash};
 }
 
-/* --- hashes ------------------------------------------------------------------------------------------- */
+/* --- hashes ----------------------------------------------------------------------------------- */
 uint32_t text_hash(struct slice s)
 {
     return (uint32_t)hash64(s, 0);
@@ -91,7 +91,7 @@ static uint32_t hash_ilabels(const void *e)
     return ((const struct ilabels *)e)->hash;
 }
 
-/* --- texts -------------------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------------ */
 void intern_init(struct intern *n)
 {
     *n = (struct intern){.texts.hash = hash_istr, .labels.hash = hash_ilabels};
@@ -151,7 +151,7 @@ void intern_drop(struct intern *n, const struct istr *s)
     mem_free(e);
 }
 
-/* --- label sets --------------------------------------------------------------------------------------- */
+/* --- label sets ------------------------------------------------------------------------------- */
 static uint32_t labels_hash(const struct api_map *m)
 {
     uint32_t h = m->n;

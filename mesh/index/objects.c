@@ -14,7 +14,7 @@ void object_unref(struct ix_object *o)
     mem_free(o);
 }
 
-/* --- ordered lists ------------------------------------------------------------------------------------ */
+/* --- ordered lists ---------------------------------------------------------------------------- */
 /* Oldest first, as Istio settles conflicts; equal ages by namespace and name. */
 static int object_cmp(const struct ix_object *a, const struct ix_object *b)
 {
@@ -58,7 +58,7 @@ static void list_del(struct ix_objects *l, const struct ix_object *o)
         }
 }
 
-/* --- by host ------------------------------------------------------------------------------------------ */
+/* --- by host ---------------------------------------------------------------------------------- */
 static int by_host_of(enum index_kind kind)
 {
     return kind == INDEX_VS ? BY_VS : kind == INDEX_DR ? BY_DR : kind == INDEX_SE ? BY_SE : -1;
@@ -145,7 +145,7 @@ static bool by_namespace(enum index_kind kind)
     return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA;
 }
 
-/* --- in and out --------------------------------------------------------------------------------------- */
+/* --- in and out ------------------------------------------------------------------------------- */
 static void note_object(const struct index *x, struct index_changes *c, const struct ix_object *o)
 {
     for (uint32_t i = 0; i < o->n_hosts; i++)
@@ -257,7 +257,7 @@ fail:
     return -1;
 }
 
-/* --- decoding ----------------------------------------------------------------------------------------- */
+/* --- decoding --------------------------------------------------------------------------------- */
 #define DECODE(type, member, fn)                                                                   \
     do {                                                                                           \
         struct type *v;                                                                            \
@@ -449,7 +449,7 @@ bool remove_object(struct index *x, enum index_kind kind, struct slice ns, struc
     return true;
 }
 
-/* --- questions ---------------------------------------------------------------------------------------- */
+/* --- questions -------------------------------------------------------------------------------- */
 const struct ix_object *index_object(const struct index *x, enum index_kind kind, struct slice ns,
                                      struct slice name)
 {
@@ -584,7 +584,7 @@ bool index_visible(const struct api_strings *export_to, struct slice own_ns, str
     return export_to->n == 0;
 }
 
-/* --- hosts that want an address ----------------------------------------------------------------------- */
+/* --- hosts that want an address --------------------------------------------------------------- */
 bool index_se_is_static(const struct se *se)
 {
     return se->resolution == SE_STATIC || se->workload_selector.set || se->n_endpoints;

@@ -2,8 +2,7 @@
 /* Services, and who answers at which address. */
 #include "mesh/index/index_int.h"
 
-/* --- addresses of services
- * ---------------------------------------------------------------------------- */
+/* --- addresses of services -------------------------------------------------------------------- */
 int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *se)
 {
     struct ix_vip *v;
@@ -41,8 +40,7 @@ const struct ix_service *index_service_by_vip(const struct index *x, const struc
     return best;
 }
 
-/* --- services
- * ----------------------------------------------------------------------------------------- */
+/* --- services --------------------------------------------------------------------------------- */
 const struct ix_service *index_service(const struct index *x, struct slice ns, struct slice name)
 {
     struct ix_service *s;

@@ -2,8 +2,7 @@
 /* EndpointSlices, and the ties between them, their service and their pods. */
 #include "mesh/index/index_int.h"
 
-/* --- slices
- * ------------------------------------------------------------------------------------------- */
+/* --- slices ----------------------------------------------------------------------------------- */
 const struct ix_slice *index_slice(const struct index *x, struct slice ns, struct slice name)
 {
     struct ix_slice *s;

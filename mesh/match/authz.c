@@ -21,7 +21,7 @@ struct ctx {
     struct slice policy_namespace;
 };
 
-/* --- values ------------------------------------------------------------------------------------------ */
+/* --- values ----------------------------------------------------------------------------------- */
 /* Text in two pieces, so that a trust domain can be exchanged without copying. */
 static bool starts2(struct slice a, struct slice b, struct slice prefix)
 {
@@ -68,7 +68,7 @@ static bool value_imatch(struct slice v, struct slice text)
     return slice_ieq(v, text);
 }
 
-/* --- path templates ---------------------------------------------------------------------------------- */
+/* --- path templates --------------------------------------------------------------------------- */
 static bool is_template(struct slice v)
 {
     return slice_find(v, SL("{*}")) >= 0 || slice_find(v, SL("{**}")) >= 0;
@@ -126,7 +126,7 @@ bool authz_path_match(struct slice value, struct slice path)
                               : authz_value_match(value, path);
 }
 
-/* --- the peer ---------------------------------------------------------------------------------------- */
+/* --- the peer --------------------------------------------------------------------------------- */
 static bool own_domain(const struct authz_request *r, struct slice td)
 {
     if (slice_eq(td, r->trust_domain))
@@ -192,7 +192,7 @@ static bool namespace_match(const struct ctx *c, struct slice v)
     return c->peer.known && c->peer.ns.p && authz_value_match(v, c->peer.ns);
 }
 
-/* --- lists ------------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 typedef bool value_fn(const struct ctx *c, struct slice v);
 
 static bool any(const struct ctx *c, const struct prog_strings *l, value_fn *fn)
@@ -235,7 +235,7 @@ static bool source_holds(const struct ctx *c, const struct authz_source *s)
                        &c->r->source, c->side);
 }
 
-/* --- operations -------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 static bool port_match(const struct ctx *c, struct slice v)
 {
     uint64_t port;
@@ -283,7 +283,7 @@ static bool operation_holds(const struct ctx *c, const struct authz_operation *o
     return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);
 }
 
-/* --- conditions -------------------------------------------------------------------------------------- */
+/* --- conditions ------------------------------------------------------------------------------- */
 static bool source_ip_match(const struct ctx *c, struct slice v)
 {
     struct cidr range;
@@ -399,7 +399,7 @@ static bool condition_holds(const struct ctx *c, const struct authz_condition *w
     return c->side == SIDE_DENY;
 }
 
-/* --- rules and policies ------------------------------------------------------------------------------ */
+/* --- rules and policies ----------------------------------------------------------------------- */
 static bool rule_holds(const struct ctx *c, const struct authz_rule *rule)
 {
     bool hit = rule->n_from == 0;

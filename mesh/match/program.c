@@ -8,7 +8,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/re.h"
 
-/* --- life ------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 void *prog_new(enum prog_kind kind, size_t size, struct slice key, struct slice version)
 {
     return prog_new_room(kind, size, key, version, 0);

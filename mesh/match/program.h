@@ -60,7 +60,7 @@ struct prog_strings {
     uint32_t n;
 };
 
-/* --- Settings ----------------------------------------------------------------------------------- */
+/* --- Settings --------------------------------------------------------------------------------- */
 struct prog_filter { /* binary fuse filter, 8-bit fingerprints; empty: contains nothing */
     uint64_t seed;
     uint32_t segment_length, segment_count;
@@ -82,14 +82,14 @@ struct prog_settings {
     } access_log;
 };
 
-/* --- Workload ----------------------------------------------------------------------------------- */
+/* --- Workload --------------------------------------------------------------------------------- */
 struct prog_workload {
     struct prog prog;
     struct slice name, namespace_, service_account, app, version, canonical_name,
         canonical_revision, cluster, principal;
 };
 
-/* --- Inbound ------------------------------------------------------------------------------------ */
+/* --- Inbound ---------------------------------------------------------------------------------- */
 enum prog_action { PROG_DENY, PROG_ALLOW, PROG_AUDIT, PROG_CUSTOM };
 /* A value of an authorization list: exact, prefix*, *suffix, * (present). */
 struct authz_source {
@@ -135,7 +135,7 @@ struct prog_inbound {
     struct slice closed;       /* not empty: refuse everything, for this reason */
 };
 
-/* --- Names -------------------------------------------------------------------------------------- */
+/* --- Names ------------------------------------------------------------------------------------ */
 struct prog_name {
     struct slice host;           /* lower case, no trailing dot */
     struct prog_strings address; /* raw bytes, 4 or 16 each */
@@ -146,7 +146,7 @@ struct prog_names {
     uint32_t n_names;
 };
 
-/* --- Service ------------------------------------------------------------------------------------ */
+/* --- Service ---------------------------------------------------------------------------------- */
 enum prog_match_kind {
     PROG_MATCH_NONE, /* no condition */
     PROG_MATCH_EXACT,
@@ -293,7 +293,7 @@ struct prog_service {
     uint32_t n_http, n_tcp, n_clusters;
 };
 
-/* --- Endpoints ---------------------------------------------------------------------------------- */
+/* --- Endpoints -------------------------------------------------------------------------------- */
 struct prog_endpoint {
     unsigned char address[16];
     uint8_t address_len; /* 4 or 16 */
@@ -315,7 +315,7 @@ struct prog_endpoints {
  * endpoint), 0 when the selector is not known there (no endpoint). */
 uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector);
 
-/* --- the filter (pure) -------------------------------------------------------------------------- */
+/* --- the filter (pure) ------------------------------------------------------------------------ */
 bool prog_filter_has(const struct prog_filter *f, struct slice key);
 /* Is `host` (lower case, no port) a member, or covered by a member "*.suffix" or "*"? */
 bool prog_filter_has_host(const struct prog_filter *f, struct slice host);

@@ -3,7 +3,7 @@
 
 #include "lib/base/re.h"
 
-/* --- conditions -------------------------------------------------------------------------------------- */
+/* --- conditions ------------------------------------------------------------------------------- */
 static bool string_holds(const struct prog_string_match *m, struct slice text, bool ignore_case)
 {
     switch (m->kind) {
@@ -121,7 +121,7 @@ enum err_code match_http_one(const struct prog_http_match *m, const struct match
     return ERR_OK;
 }
 
-/* --- choice ------------------------------------------------------------------------------------------ */
+/* --- choice ----------------------------------------------------------------------------------- */
 uint32_t match_weighted(const struct prog_destination *d, uint32_t n, uint32_t total, uint32_t dice)
 {
     uint32_t at = (uint32_t)((uint64_t)dice * total >> 32), i;
@@ -223,7 +223,7 @@ enum err_code match_tcp(const struct prog_service *s, const struct match_connect
     return ERR_NOT_FOUND;
 }
 
-/* --- effects ----------------------------------------------------------------------------------------- */
+/* --- effects ---------------------------------------------------------------------------------- */
 static struct slice concat(struct arena *a, struct slice x, struct slice y)
 {
     char *p = arena_alloc(a, x.len + y.len + 1);

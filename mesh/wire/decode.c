@@ -67,7 +67,7 @@ static void *many(struct rd *r, size_t n, size_t size, uint32_t *ret_n, int *rc)
             return full(r);                                                                        \
     } while (0)
 
-/* --- unpacking --------------------------------------------------------------------------------------- */
+/* --- unpacking -------------------------------------------------------------------------------- */
 struct alloc_state {
     struct arena *a;
     bool failed;
@@ -105,7 +105,7 @@ int pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *desc, struct sl
     return err_set(err, ERR_INVALID, "not a %s message", desc->short_name);
 }
 
-/* --- small parts ------------------------------------------------------------------------------------- */
+/* --- small parts ------------------------------------------------------------------------------ */
 static int text(struct rd *r, const char *s, struct slice *ret)
 {
     if (!s || !*s) {
@@ -209,7 +209,7 @@ static int string_match(struct rd *r, const struct fpath *at, const PB(StringMat
     }
 }
 
-/* --- authorization ----------------------------------------------------------------------------------- */
+/* --- authorization ---------------------------------------------------------------------------- */
 static int authz_source(struct rd *r, const struct fpath *at, const PB(AuthzSource) *m,
                         struct authz_source *ret)
 {
@@ -273,7 +273,7 @@ static int policy(struct rd *r, const struct fpath *at, const PB(Policy) *m,
     return 0;
 }
 
-/* --- Settings, Inbound, Names, Workload -------------------------------------------------------------- */
+/* --- Settings, Inbound, Names, Workload ------------------------------------------------------- */
 static int filter(struct rd *r, const struct fpath *at, const PB(Filter) *m, struct prog_filter *ret)
 {
     uint64_t cells;
@@ -397,7 +397,7 @@ static int names(struct rd *r, const void *from, void *to)
     return 0;
 }
 
-/* --- Service ----------------------------------------------------------------------------------------- */
+/* --- Service ---------------------------------------------------------------------------------- */
 static int field_matches(struct rd *r, const struct fpath *at, PB(FieldMatch) **m, size_t n,
                          struct prog_field_match **ret, uint32_t *ret_n)
 {
@@ -712,7 +712,7 @@ static int service(struct rd *r, const void *from, void *to)
     return 0;
 }
 
-/* --- Endpoints --------------------------------------------------------------------------------------- */
+/* --- Endpoints -------------------------------------------------------------------------------- */
 #define NO_INDEX UINT16_MAX
 
 static uint16_t index_or_none(uint32_t i, uint32_t n)
@@ -758,7 +758,7 @@ static int endpoints(struct rd *r, const void *from, void *to)
     return 0;
 }
 
-/* --- entry ------------------------------------------------------------------------------------------- */
+/* --- entry ------------------------------------------------------------------------------------ */
 static const struct {
     const ProtobufCMessageDescriptor *desc;
     size_t size;

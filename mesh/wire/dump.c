@@ -117,7 +117,7 @@ static const char *const balancers[] = {"ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"
 static const char *const tls_modes[] = {"AUTO", "DISABLE", "MUTUAL_MESH", "SIMPLE", "MUTUAL"};
 static const char *const match_kinds[] = {"any", "exact", "prefix", "regex", "present", "never"};
 
-/* --- Settings, Workload, Names, Inbound -------------------------------------------------------------- */
+/* --- Settings, Workload, Names, Inbound ------------------------------------------------------- */
 static void settings(struct dump *d, const struct prog_settings *s)
 {
     text(d, "trust domain", s->trust_domain);
@@ -241,7 +241,7 @@ static void inbound(struct dump *d, const struct prog_inbound *in)
     d->level--;
 }
 
-/* --- Service ----------------------------------------------------------------------------------------- */
+/* --- Service ---------------------------------------------------------------------------------- */
 static void condition(struct dump *d, const char *name, const struct prog_string_match *m)
 {
     if (m->kind == PROG_MATCH_NONE)
@@ -460,7 +460,7 @@ static void service(struct dump *d, const struct prog_service *s)
         cluster(d, &s->clusters[i], i);
 }
 
-/* --- Endpoints --------------------------------------------------------------------------------------- */
+/* --- Endpoints -------------------------------------------------------------------------------- */
 static void endpoints(struct dump *d, const struct prog_endpoints *e)
 {
     char ip_text[IP_TEXT];

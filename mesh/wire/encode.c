@@ -34,7 +34,7 @@ struct wire_version wire_version(struct slice payload)
     return v;
 }
 
-/* --- small parts ------------------------------------------------------------------------------------- */
+/* --- small parts ------------------------------------------------------------------------------ */
 /* Generated messages want NUL-terminated text. */
 static char *text(struct arena *a, struct slice s)
 {
@@ -112,7 +112,7 @@ static bool string_match(struct arena *a, const struct prog_string_match *s, PB(
     return true;
 }
 
-/* --- authorization ----------------------------------------------------------------------------------- */
+/* --- authorization ---------------------------------------------------------------------------- */
 static PB(AuthzSource) *authz_source(struct arena *a, const struct authz_source *s)
 {
     PB(AuthzSource) *m = pb_new(a, PB_DESC(authz_source));
@@ -182,7 +182,7 @@ static PB(Policy) *policy(struct arena *a, const struct authz_policy *p)
     return m;
 }
 
-/* --- Settings, Inbound, Names, Workload -------------------------------------------------------------- */
+/* --- Settings, Inbound, Names, Workload ------------------------------------------------------- */
 static void *settings(struct arena *a, const struct prog_settings *s)
 {
     PB(Settings) *m = pb_new(a, PB_DESC(settings));
@@ -274,7 +274,7 @@ static void *names(struct arena *a, const struct prog_names *n)
     return m;
 }
 
-/* --- Service ----------------------------------------------------------------------------------------- */
+/* --- Service ---------------------------------------------------------------------------------- */
 static bool field_matches(struct arena *a, const struct prog_field_match *f, uint32_t n,
                           PB(FieldMatch) ***ret, size_t *ret_n)
 {
@@ -577,7 +577,7 @@ static void *service(struct arena *a, const struct prog_service *s)
     return m;
 }
 
-/* --- Endpoints --------------------------------------------------------------------------------------- */
+/* --- Endpoints -------------------------------------------------------------------------------- */
 static void *endpoints(struct arena *a, const struct prog_endpoints *e)
 {
     PB(Endpoints) *m = pb_new(a, PB_DESC(endpoints));

@@ -20,7 +20,7 @@ static bool kind_known(int kind)
     return kind >= PROG_SETTINGS && kind <= PROG_WORKLOAD;
 }
 
-/* --- resources --------------------------------------------------------------------------------------- */
+/* --- resources -------------------------------------------------------------------------------- */
 static PB(Resource) **resources(struct arena *a, const struct wire_resource *r, size_t n)
 {
     PB(Resource) **v = ARENA_ARRAY(a, PB(Resource) *, n);
@@ -93,7 +93,7 @@ int wire_bundle_decode(struct arena *a, struct slice bytes, struct wire_resource
     return resources_of(a, b->resource, b->n_resource, ret, ret_n, err);
 }
 
-/* --- from the proxy ---------------------------------------------------------------------------------- */
+/* --- from the proxy --------------------------------------------------------------------------- */
 static bool ack_message(struct arena *a, const struct wire_ack *ack, PB(Ack) **ret)
 {
     PB(Ack) *m;
@@ -261,7 +261,7 @@ int wire_client_decode(struct arena *a, struct slice bytes, struct wire_client *
     return 0;
 }
 
-/* --- from the operator ------------------------------------------------------------------------------- */
+/* --- from the operator ------------------------------------------------------------------------ */
 enum err_code wire_server_encode(const struct wire_server *from, struct buf *ret)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;

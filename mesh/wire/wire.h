@@ -32,7 +32,7 @@ int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice ver
 void prog_dump(const struct prog *r, struct buf *out);
 const char *prog_kind_name(enum prog_kind kind); /* "Settings", ...; "unknown" */
 
-/* --- one resource in a message or a file --------------------------------------------------------- */
+/* --- one resource in a message or a file ------------------------------------------------------ */
 struct wire_resource {
     enum prog_kind kind;
     enum prog_state state;
@@ -44,7 +44,7 @@ enum err_code wire_bundle_encode(const struct wire_resource *r, size_t n, struct
 int wire_bundle_decode(struct arena *a, struct slice bytes, struct wire_resource **ret, size_t *ret_n,
                        struct err *err);
 
-/* --- stream messages ----------------------------------------------------------------------------- */
+/* --- stream messages -------------------------------------------------------------------------- */
 struct wire_want {
     enum prog_kind kind;
     struct slice key, version; /* version: what the proxy holds, empty: nothing */

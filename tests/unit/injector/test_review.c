@@ -144,8 +144,7 @@ START_TEST(deep)
 }
 END_TEST
 
-/* --- validation: the mesh's kinds are judged by mesh/api; here it is the answer that counts
- * ------- */
+/* --- validation: the mesh's kinds are judged by mesh/api; here it is the answer that counts --- */
 #define MESH(plural, operation, object)                                                            \
     HEAD "{\"uid\":\"u\",\"namespace\":\"shop\",\"name\":\"v\",\"operation\":\"" operation         \
          "\",\"resource\":{\"group\":\"networking.istio.io\",\"version\":\"v1\",\"resource\":"     \
@@ -191,8 +190,7 @@ START_TEST(validation)
 }
 END_TEST
 
-/* --- paths
- * ------------------------------------------------------------------------------------------ */
+/* --- paths ------------------------------------------------------------------------------------ */
 /* clang-format off */
 static const struct {
     const char *path;

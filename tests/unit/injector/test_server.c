@@ -25,8 +25,7 @@
     "\"namespace\":\"shop\",\"operation\":\"CREATE\",\"resource\":{\"resource\":\"pods\"},"        \
     "\"object\":{\"spec\":{\"containers\":[{\"name\":\"a\"}]}}}}"
 
-/* --- a certificate of its own name
- * ----------------------------------------------------------------- */
+/* --- a certificate of its own name ------------------------------------------------------------ */
 struct pem {
     gnutls_datum_t chain, key;
 };
@@ -67,8 +66,7 @@ static struct slice of(gnutls_datum_t d)
     return slice_of(d.data, d.size);
 }
 
-/* --- a client
- * ---------------------------------------------------------------------------------------- */
+/* --- a client --------------------------------------------------------------------------------- */
 struct client {
     int fd;
     gnutls_session_t tls;
@@ -169,8 +167,7 @@ static int post(struct client *c, const char *path, const char *type, const char
     return client_send(c, req, (size_t)n) ? client_read(c, body, cap) : 0;
 }
 
-/* --- the server
- * ---------------------------------------------------------------------------------------- */
+/* --- the server ------------------------------------------------------------------------------- */
 static struct state st;
 static struct server *server;
 

@@ -68,8 +68,7 @@ START_TEST(record)
 }
 END_TEST
 
-/* --- the elector against scripted answers
- * --------------------------------------------------------- */
+/* --- the elector against scripted answers ----------------------------------------------------- */
 struct rig {
     struct clock clock;
     struct loop *loop;

@@ -169,7 +169,7 @@ static void same_bytes(const struct index *x, const struct index *y, const struc
                   "%.*s depends on the order of objects", SL_FMT(q->name));
 }
 
-/* --- dependencies ------------------------------------------------------------------------------------- */
+/* --- dependencies ----------------------------------------------------------------------------- */
 static bool meets(const struct compiled *c, const struct index_changes *changes)
 {
     for (uint32_t i = 0; i < c->n_deps; i++)

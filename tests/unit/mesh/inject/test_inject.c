@@ -181,8 +181,7 @@ START_TEST(golden)
 }
 END_TEST
 
-/* --- the decision, each rule over each path
- * ------------------------------------------------------- */
+/* --- the decision, each rule over each path --------------------------------------------------- */
 /* clang-format off */
 static const struct { const char *name, *ns, *path, *pod, *want; } decisions[] = {
     {"namespace label",          "shop", "namespace",     "{}", "asked_by_namespace"},
@@ -231,8 +230,7 @@ START_TEST(decision)
 }
 END_TEST
 
-/* --- settings
- * -------------------------------------------------------------------------------------- */
+/* --- settings --------------------------------------------------------------------------------- */
 static const struct {
     const char *text, *want; /* NULL: accepted */
 } settings[] = {

@@ -4,7 +4,7 @@
 #include "mesh/match/authz.h"
 #include "tests/unit/tcase.h"
 
-/* --- values ------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 static const struct {
     const char *value, *text;
     bool want;
@@ -48,7 +48,7 @@ START_TEST(path)
 }
 END_TEST
 
-/* --- one rule, several requests ----------------------------------------------------------------------- */
+/* --- one rule, several requests --------------------------------------------------------------- */
 #define ONE(list) {(list), sizeof(list) / sizeof *(list)}
 #define WEB "spiffe://cluster.local/ns/shop/sa/web"
 
@@ -295,7 +295,7 @@ START_TEST(opaque_connections) /* HTTP conditions never allow, and count as met 
 }
 END_TEST
 
-/* --- conditions --------------------------------------------------------------------------------------- */
+/* --- conditions ------------------------------------------------------------------------------- */
 static const struct {
     const char *key, *value;
     bool not_value, allow, deny; /* does the policy let in: as ALLOW; as DENY */
@@ -385,7 +385,7 @@ START_TEST(header_lists)
 }
 END_TEST
 
-/* --- policies together -------------------------------------------------------------------------------- */
+/* --- policies together ------------------------------------------------------------------------ */
 START_TEST(deny_before_allow)
 {
     struct authz_rule any = {0};

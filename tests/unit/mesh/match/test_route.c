@@ -6,7 +6,7 @@
 #include "mesh/match/route.h"
 #include "tests/unit/tcase.h"
 
-/* --- one condition at a time ----------------------------------------------------------------------- */
+/* --- one condition at a time ------------------------------------------------------------------ */
 #define E PROG_MATCH_EXACT
 #define P PROG_MATCH_PREFIX
 #define R PROG_MATCH_REGEX
@@ -179,7 +179,7 @@ START_TEST(authority)
 }
 END_TEST
 
-/* --- routes ------------------------------------------------------------------------------------------- */
+/* --- routes ----------------------------------------------------------------------------------- */
 START_TEST(first_match_wins)
 {
     struct prog_http_match never = {.uri = {.kind = NEVER}},
@@ -242,7 +242,7 @@ START_TEST(weights_converge)
 }
 END_TEST
 
-/* --- rewrite and redirect ----------------------------------------------------------------------------- */
+/* --- rewrite and redirect --------------------------------------------------------------------- */
 static const struct {
     const char *name;
     int kind; /* of the uri condition; -1: the route has no match */
@@ -377,7 +377,7 @@ START_TEST(faults)
 }
 END_TEST
 
-/* --- connections -------------------------------------------------------------------------------------- */
+/* --- connections ------------------------------------------------------------------------------ */
 static const struct {
     const char *pattern, *sni;
     bool want;

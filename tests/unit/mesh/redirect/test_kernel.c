@@ -51,8 +51,7 @@ static struct addr addr_of(const char *ip, int port)
     return a;
 }
 
-/* --- two namespaces
- * -------------------------------------------------------------------------------- */
+/* --- two namespaces --------------------------------------------------------------------------- */
 static int pod_ns, peer_ns;
 
 static void run(const char *cmd)
@@ -130,8 +129,7 @@ static void rules_load(const char *const *args)
     buf_fini(&text);
 }
 
-/* --- listeners: one of each port in each namespace
- * -------------------------------------------------- */
+/* --- listeners: one of each port in each namespace -------------------------------------------- */
 static const int ports[] = {53, 80, 3306, 8080, 15001, 15006, 15021, 15053};
 struct listener {
     bool peer;
@@ -237,8 +235,7 @@ static void original(int fd, bool v6, char *ret, size_t cap)
     snprintf(ret, cap, "%s %d", ip, ntohs(v6 ? a.in6.sin6_port : a.in4.sin_port));
 }
 
-/* --- TCP
- * ---------------------------------------------------------------------------------------------- */
+/* --- TCP -------------------------------------------------------------------------------------- */
 /* clang-format off */
 static const struct {
     const char *name;
@@ -308,8 +305,7 @@ START_TEST(tcp_rules)
 }
 END_TEST
 
-/* --- UDP
- * ---------------------------------------------------------------------------------------------- */
+/* --- UDP -------------------------------------------------------------------------------------- */
 /* clang-format off */
 static const struct {
     const char *name;

@@ -66,7 +66,7 @@ START_TEST(versions)
 }
 END_TEST
 
-/* --- what decoding refuses ------------------------------------------------------------------------- */
+/* --- what decoding refuses -------------------------------------------------------------------- */
 static struct slice packed(struct arena *a, const void *m)
 {
     struct slice s;
@@ -189,7 +189,7 @@ START_TEST(other_refusals)
 }
 END_TEST
 
-/* --- enumerators of a newer version take the closing choice ----------------------------------------- */
+/* --- enumerators of a newer version take the closing choice ----------------------------------- */
 START_TEST(unknown_enumerators)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
@@ -248,7 +248,7 @@ START_TEST(small_bombs) /* two bytes a message must not become megabytes */
 }
 END_TEST
 
-/* --- messages ---------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 START_TEST(bundle)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
@@ -325,7 +325,7 @@ START_TEST(server_messages)
 }
 END_TEST
 
-/* --- want of memory ---------------------------------------------------------------------------------- */
+/* --- want of memory --------------------------------------------------------------------------- */
 START_TEST(no_memory)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
