@@ -252,13 +252,20 @@ static void keep_identity(struct data *d)
 
 /* --- events ---------------------------------------------------------------------------------------------- */
 
-enum { SETTLED_S = 3 };
+enum { SETTLED_S = 3, RETURN_S = 30 };
 
 /* What the first pushes were received and decoded in is free by now. */
 static void on_settled(struct loop_timer *t)
 {
     (void)t;
     trim_after_start();
+}
+
+/* After pushes: what they were received, decoded and kept in leaves holes between what stays. */
+static void on_return(struct loop_timer *t)
+{
+    (void)t;
+    malloc_trim(0);
 }
 
 static void open_if_ready(struct data *d)
@@ -281,6 +288,8 @@ static void on_learned(void *user, bool first)
         identity_roots(d->identity, d->control.settings->roots_pem);
     if (d->supervisor >= 0 && d->discovery && !d->save.prev)
         loop_task_add(d->loop, &d->save, save_now);
+    if (d->opened && !loop_timer_is_set(&d->settled))
+        loop_timer_in(d->loop, &d->settled, RETURN_S * NS_PER_S, on_return);
     open_if_ready(d);
 }
 
