@@ -2,6 +2,7 @@
 /* The downstream side of HTTP/1: one request at a time, in order, each a stream. An idle connection
  * holds no buffer; bytes of a pipelined request wait until the answer before it is done. */
 #include "lib/base/cleanup.h"
+#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/http/h1.h"
 #include "proxy/down.h"
@@ -19,6 +20,7 @@ struct h1_down {
     struct buf in, out;          /* bytes of the next request; bytes that the client did not take */
     struct loop_timer timer;     /* idle, head, linger */
     struct loop_task turn, gone; /* end of the turn: flush, go on with the next request */
+    struct stall *stall;         /* the client is slow, and no byte went since */
     uint32_t discarded;
     bool unanswered;
     bool head_seen; /* of the current request */
@@ -32,6 +34,12 @@ struct h1_down {
     bool unread;      /* reading stopped with more to come, perhaps */
     bool lingering;   /* told the client that we are done; waiting for its end */
     bool eof, closed;
+};
+
+/* There while bytes wait for the client; most connections never have one. */
+struct stall {
+    struct loop_timer timer;
+    struct h1_down *down;
 };
 
 static const struct stream_down_ops down_ops;
@@ -51,6 +59,7 @@ static void down_free(struct loop_task *t)
 {
     struct h1_down *d = CONTAINER_OF(t, struct h1_down, gone);
     h1_fini(&d->parser);
+    mem_free(d->stall);
     buf_fini(&d->in);
     buf_fini(&d->out);
     mem_free(d);
@@ -70,6 +79,8 @@ static void down_close(struct h1_down *d)
             stream_drop(s);
     }
     loop_timer_clear(loop_of(d), &d->timer);
+    if (d->stall)
+        loop_timer_clear(loop_of(d), &d->stall->timer);
     loop_task_clear(loop_of(d), &d->turn);
     chan_close(d->down.chan);
     prog_unref(d->service);
@@ -191,21 +202,61 @@ static void linger(struct h1_down *d)
     chan_resume(d->down.chan);
 }
 
+static void client_stalls(struct loop_timer *t)
+{
+    struct h1_down *d = CONTAINER_OF(t, struct stall, timer)->down;
+    if (d->stream)
+        d->stream->details = "downstream_write_timeout";
+    LOG(INFO, "Client took nothing of its answer for too long", "connection=%llu waiting=%zu",
+        (unsigned long long)d->down.info.id, buf_len(&d->out));
+    chan_tcp_reset(d->down.chan); /* what the kernel holds for it goes, too */
+    down_close(d);
+}
+
+/* Bytes wait for the client. Each one that it takes gives it as long again. */
+static void stall_watch(struct h1_down *d, bool moved)
+{
+    if (d->stall && !moved)
+        return;
+    if (!d->stall) {
+        d->stall = mem_zalloc(sizeof *d->stall);
+        if (!d->stall)
+            return; /* the next write tries again */
+        d->stall->down = d;
+    }
+    loop_timer_in(loop_of(d), &d->stall->timer, d->down.worker->limits->write_timeout_ns,
+                  client_stalls);
+}
+
+static void stall_end(struct h1_down *d)
+{
+    if (!d->stall)
+        return;
+    loop_timer_clear(loop_of(d), &d->stall->timer);
+    mem_free(d->stall);
+    d->stall = NULL;
+}
+
 /* False when the client is gone. */
 static bool flush(struct h1_down *d)
 {
+    bool moved = false;
     while (buf_len(&d->out)) {
         struct slice s = buf_slice(&d->out);
         size_t n;
         enum err_code rc = chan_write(d->down.chan, s.p, s.len, &n);
-        if (rc == ERR_AGAIN)
+        if (rc == ERR_AGAIN) {
+            stall_watch(d, moved);
             return true;
+        }
         if (rc != ERR_OK) {
             down_close(d);
             return false;
         }
+        moved = true;
         buf_consume(&d->out, n);
     }
+    stall_end(d);
     buf_fini(&d->out);
     return true;
 }

@@ -21,6 +21,7 @@ const struct limits limits_default = {
     .head_timeout_ns = 60 * NS_PER_S,
     .idle_timeout_ns = 3600 * NS_PER_S,
     .sniff_timeout_ns = 10 * NS_PER_S,
+    .write_timeout_ns = 300 * NS_PER_S,
 };
 
 static void on_ask(void *user, enum prog_kind kind, struct slice key)

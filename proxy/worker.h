@@ -27,6 +27,7 @@ struct limits {
     int64_t head_timeout_ns;   /* from the first byte of a head to its last */
     int64_t idle_timeout_ns;   /* of a connection without a request */
     int64_t sniff_timeout_ns;  /* for a client that must speak first */
+    int64_t write_timeout_ns;  /* for a client that takes nothing of its answer */
 };
 extern const struct limits limits_default;
 

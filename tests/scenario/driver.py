@@ -481,6 +481,7 @@ class Scenario:
         self.objects, self.servers, self.proxies, self.streams = [], {}, {}, {}
         self.listeners, self.running, self.last, self.vars = {}, {}, None, {}
         self.identities = {}
+        self.many = []
         self.shares = {}
         self.pod("client")
 
@@ -651,7 +652,7 @@ class Scenario:
             p.stop()
         for s in self.servers.values():
             s.close()
-        for s in list(self.streams.values()):
+        for s in list(self.streams.values()) + self.many:
             s.sock.close()
         for s in self.listeners.values():
             s.close()
@@ -920,6 +921,22 @@ class Scenario:
     # --- verbs: bare sockets -------------------------------------------------------------------
     def do_open(self, name, target):
         self.streams[name] = Stream(socket.create_connection(self.target(target), WAIT))
+
+    def do_open_many(self, n, target, request, pattern):
+        """So many connections, each with one request that is answered."""
+        at = self.target(target)
+        for _ in range(int(n)):
+            s = Stream(socket.create_connection(at, WAIT))
+            s.sock.sendall(unescape(request))
+            while not re.search(pattern.encode(), s.buf, re.S):
+                need(s.fill(), "the connection ended")
+            self.many.append(s)
+
+    def expect_many_ended(self):
+        for s in self.many:
+            need(not s.fill(), "came: %r" % s.buf[:200])
+            s.sock.close()
+        self.many = []
 
     def do_listen_at(self, name, address):
         s = socket.socket()
