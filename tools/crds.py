@@ -4,6 +4,7 @@
   crds/<kind>.yaml          the CustomResourceDefinitions, all versions with one schema,
   mesh/api/support.def      the support table that the programs walk (kinds and their fields),
   docs/support.md           the same table for people,
+  docs/findings.md          what there can be to say about an object (from mesh/api/findings.h),
   manifests/charts/tulle-base/files/    the CRDs again, where Helm can read them,
   tests/unit/mesh/api/every-field/      one object of each kind that sets every field.
 `crds.py` writes them, `crds.py --check` fails when one differs.
@@ -414,6 +415,7 @@ def render():
     lines.append("/* clang-format on */")
     files["mesh/api/support.def"] = "\n".join(lines) + "\n"
     files["docs/support.md"] = support_page(table)
+    files["docs/findings.md"] = findings_page()
     for name in KINDS:
         files[f"manifests/charts/tulle-base/files/{name}.yaml"] = files[f"crds/{name}.yaml"]
     return files
@@ -449,6 +451,30 @@ def support_page(table):
         for path, state, note, text, _ in out:
             cell = text + (f" *{note[0].upper()}{note[1:]}.*" if note else "")
             lines.append(f"| `{path}` | {state} | {cell} |".replace("\\", "\\\\"))
+    return "\n".join(lines) + "\n"
+
+
+def findings_page():
+    """One row for each X(...) of FINDING_KINDS."""
+    text = (ROOT / "mesh/api/findings.h").read_text()
+    rows_ = re.findall(r'X\(\w+,\s*"[^"]+",\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*"([^"]+)",\s*"([^"]+)"\)',
+                       text)
+    lines = [
+        "# What is said about objects", "",
+        "<!-- Written by tools/crds.py from mesh/api/findings.h. -->", "",
+        "A finding has a code (Istio's where Istio has one), a path in the object and a sentence that",
+        "tells what to do. It is told in three places:", "",
+        "- by the webhook, when an object is applied: what can be judged by the object alone. Errors",
+        "  refuse it, warnings are printed by kubectl;",
+        "- in the object's status (`validationMessages`, and conditions where the table names one);",
+        "- by `tulle analyze -f FOLDER`, before anything is applied. Deployments and their like count as",
+        "  pods. `--complete` says that the files hold the whole cluster. The annotation",
+        "  `galley.istio.io/analyze-suppress: IST0118,TUL0006` (or `*`) keeps it silent about an object.",
+        "", "| Code | Severity | Reason | Condition | Meaning |", "|---|---|---|---|---|"]
+    names = {"NONE": "", "ACCEPTED": "Accepted", "RESOLVED_REFS": "ResolvedRefs",
+             "CONFLICTED": "Conflicted"}
+    for severity, code, condition, reason, meaning in sorted(rows_, key=lambda r: r[1]):
+        lines.append(f"| {code} | {severity.lower()} | {reason} | {names[condition]} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "lib/data/host.h"
+#include "mesh/compile/compile.h"
 
 /* --- findings
  * ------------------------------------------------------------------------------------------- */
@@ -600,11 +601,97 @@ static void accounts(struct an *an, const struct api_strings *l, const char *pat
     }
 }
 
+/* --- HTTP conditions where no HTTP is spoken --- */
+
+static bool operation_is_http(const struct ap_operation *o)
+{
+    return o->hosts.n || o->not_hosts.n || o->methods.n || o->not_methods.n || o->paths.n ||
+           o->not_paths.n;
+}
+
+static bool operation_on(const struct ap_operation *o, uint16_t port)
+{
+    uint64_t v;
+
+    for (uint32_t i = 0; i < o->ports.n; i++)
+        if (slice_u64(o->ports.p[i], 65535, &v) && v == port)
+            return true;
+    return o->ports.n == 0;
+}
+
+/* No opaque connection to that port can satisfy the rule; not so when the rule is for others alone.
+ */
+static bool rule_needs_http(const struct ap_rule *r, uint16_t port)
+{
+    uint32_t on = 0, http = 0;
+
+    for (uint32_t i = 0; i < r->n_to; i++)
+        if (operation_on(&r->to[i], port)) {
+            on++;
+            http += operation_is_http(&r->to[i]);
+        }
+    if (r->n_to && !on)
+        return false;
+    for (uint32_t i = 0; i < r->n_when; i++)
+        if (slice_starts(r->when[i].key, SL("request.")))
+            return true;
+    return on && on == http;
+}
+
+struct covered_seek {
+    const struct api_selector *selector;
+    bool found;
+};
+
+static bool seek_covered(void *user, const struct ix_pod *p)
+{
+    struct covered_seek *s = user;
+
+    s->found = !s->selector->set || ilabels_cover(p->labels, &s->selector->labels);
+    return !s->found;
+}
+
+static void opaque_port(struct an *an, const struct ix_service *s, const struct ix_port *p)
+{
+    const struct ap *ap = an->o->ap;
+    uint16_t port = p->target ? p->target : p->port;
+
+    for (uint32_t i = 0; i < ap->n_rules; i++)
+        if (rule_needs_http(&ap->rules[i], port))
+            an_add(an, FINDING_SUSPECT, an_path(an, "spec.rules[%u]", i),
+                   "port %u (Service %s) carries opaque bytes, where conditions on requests %s: "
+                   "name the HTTP "
+                   "ports in the operation, or give the port appProtocol: http",
+                   port, s->name->p,
+                   ap->action == AP_DENY ? "hold for every connection" : "never hold");
+}
+
+static void opaque_ports(struct an *an)
+{
+    for (const struct ix_service *s = index_services(an->x, an->o->meta->ns); s; s = s->next) {
+        struct covered_seek seek = {&an->o->ap->selector, false};
+
+        if (!s->known)
+            continue;
+        an_each_pod_of(an, s, seek_covered, &seek);
+        for (uint32_t i = 0; seek.found && i < s->n_ports; i++) {
+            enum prog_protocol protocol =
+                compile_protocol(istr_slice(s->ports[i].app_protocol), istr_slice(s->ports[i].name),
+                                 s->ports[i].port);
+
+            if (s->ports[i].tcp && (protocol == PROG_TCP || protocol == PROG_TLS))
+                opaque_port(an, s, &s->ports[i]);
+        }
+    }
+}
+
 static void ap(struct an *an)
 {
     const struct ap *p = an->o->ap;
 
     selector(an, &p->selector, true, "spec.selector");
+    if (!p->target_refs.n && p->action != AP_AUDIT)
+        opaque_ports(an);
     for (uint32_t i = 0; i < p->n_rules; i++)
         for (uint32_t k = 0; k < p->rules[i].n_from; k++) {
             const char *path = an_path(an, "spec.rules[%u].from[%u].source", i, k);
