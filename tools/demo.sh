@@ -55,6 +55,10 @@ set_up() {
         eval "$(tests/cluster/env.sh)"
     else
         [ -n "${TULLE_REGISTRY:-}" ] || die "set TULLE_REGISTRY to a registry that your cluster pulls from"
+        command -v helm >/dev/null || die "helm is needed"
+        command -v kubectl >/dev/null || die "kubectl is needed"
+        keep_off "$SYSTEM" "$SHOP" "$BARE" || die "this cluster has these namespaces already"
+        run ns_make "$SYSTEM"
     fi
     step "images (a minute or two when the sources changed)"
     tools/images.sh >"$DEMO_DIR/images" 2>"$DEMO_DIR/images.log" || { tail "$DEMO_DIR/images.log"; die "images"; }
@@ -90,7 +94,7 @@ wire() {
 
 bare_shop() {
     step "1. The shop, not in the mesh yet: anybody on the wire reads along"
-    k create namespace "$SHOP" >/dev/null 2>&1
+    run ns_make "$SHOP"
     k label namespace "$SHOP" istio-injection- >/dev/null 2>&1
     no_policies
     apply "$SHOP" examples/shop/shop.yaml >/dev/null || die "shop"
@@ -269,9 +273,12 @@ clean() {
         eval "$(tests/cluster/env.sh 2>/dev/null)" || true
     fi
     if k get namespace default >/dev/null 2>&1; then
-        k delete namespace "$SHOP" "$BARE" --ignore-not-found --timeout 60s
+        keep_off "$SYSTEM" "$SHOP" "$BARE" || die "this is not from the demo"
+        ns_drop "$SHOP" "$BARE"
+        ns_gone "$SHOP"
         helm uninstall tulle -n "$SYSTEM" --timeout 60s
         helm uninstall tulle-base -n "$SYSTEM"
+        ours || ns_drop "$SYSTEM"
     fi
     ours && tests/cluster/down.sh
     rm -rf "$DEMO_DIR"

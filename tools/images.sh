@@ -7,7 +7,8 @@
 #
 #   tools/images.sh [--only mesh|shop|probe]
 #
-#   TULLE_REGISTRY=registry/path   push there by docker, podman or buildah, whichever is there
+#   TULLE_REGISTRY=registry/path   push there by docker, podman or buildah, the first that works here.
+#                                  (buildah as root makes its base image itself, of Debian's packages)
 #   TULLE_PREBUILT=build/release   take executables that this Debian 12 has built, do not build them
 #                                  again inside the image
 set -euo pipefail
@@ -56,39 +57,43 @@ mesh_context() {
     fi
 }
 
-# Who builds for a registry; the test cluster has a store of its own.
-tool() {
+# Who builds: "store" is buildah with the store, and the base image, of the test cluster. A docker
+# without its daemon is none.
+choose_builder() {
     local t
-    for t in docker podman buildah; do
-        if have "$t"; then
+    [ -n "${TULLE_REGISTRY:-}" ] || { echo store; return; }
+    for t in docker podman; do
+        if have "$t" && "$t" info >/dev/null 2>&1; then
             echo "$t"
             return
         fi
     done
-    die "TULLE_REGISTRY is set, but there is no docker, podman or buildah to build with"
+    have buildah || die "TULLE_REGISTRY is set, but no docker, podman or buildah works here to build with"
+    if [ "$(id -u)" -eq 0 ]; then echo store; else echo buildah; fi
 }
 
+# In the store an image has one name, wherever it is pushed to.
+stored() { echo "tulle.local/${1##*/}"; } # IMAGE
+
 there() { # IMAGE
-    if [ -n "${TULLE_REGISTRY:-}" ]; then
-        "$(tool)" inspect "$1" >/dev/null 2>&1
-    else
-        [ -n "$(image_id "$(image_ref "$1")")" ]
-    fi
+    case $builder in
+    store) [ -n "$(image_id "$(image_ref "$(stored "$1")")")" ] ;;
+    *) "$builder" inspect "$1" >/dev/null 2>&1 ;;
+    esac
 }
 
 build() { # TARGET|- IMAGE CONTEXT [FLAG...]
-    local target=$1 image=$2 context=$3 t
+    local target=$1 image=$2 context=$3
     shift 3
-    if [ -n "${TULLE_REGISTRY:-}" ]; then
-        t=$(tool)
-        [ "$target" = - ] || set -- "$@" --target "$target"
-        case $t in
-        buildah) buildah bud --layers -t "$image" "$@" "$context" >&2 ;;
-        *) "$t" build -t "$image" "$@" "$context" >&2 ;;
-        esac
-    else
-        tests/cluster/image.sh build "$target" "$image" "$context" "$@"
+    if [ "$builder" = store ]; then
+        tests/cluster/image.sh build "$target" "$(stored "$image")" "$context" "$@"
+        return
     fi
+    [ "$target" = - ] || set -- "$@" --target "$target"
+    case $builder in
+    buildah) buildah bud --layers -t "$image" "$@" "$context" >&2 ;;
+    *) "$builder" build -t "$image" "$@" "$context" >&2 ;;
+    esac
 }
 
 publish() { # IMAGE...
@@ -99,14 +104,17 @@ publish() { # IMAGE...
     fi
     for i in "$@"; do
         say "image $i: push"
-        "$(tool)" push "$i" >&2
+        case $builder in
+        store) quietly "$i: push" buildah_ push "$(stored "$i")" "docker://$i" ;;
+        *) quietly "$i: push" "$builder" push "$i" ;;
+        esac
     done
 }
 
 # Of each name the test cluster's store keeps the four newest.
 forget_old() { # NAME
-    [ -z "${TULLE_REGISTRY:-}" ] || return 0
-    buildah_ images --format '{{.Name}}:{{.Tag}}' --filter "reference=$1" 2>/dev/null |
+    [ "$builder" = store ] || return 0
+    buildah_ images --format '{{.Name}}:{{.Tag}}' --filter "reference=tulle.local/${1##*/}" 2>/dev/null |
         tail -n +5 | while read -r old; do
             buildah_ rmi "$old" >/dev/null 2>&1 || true
         done
@@ -128,12 +136,13 @@ quietly() { # WHAT COMMAND...
     if ! "$@" >"$log" 2>&1; then
         tail -n 40 "$log" >&2
         rm -f "$log"
-        die "$what: the build failed"
+        die "$what failed"
     fi
     rm -f "$log"
 }
 
 hub=${TULLE_REGISTRY:-tulle.local}
+builder=$(choose_builder)
 
 mesh_images() {
     local list=() part flags=()
@@ -150,7 +159,7 @@ mesh_images() {
             mesh_context "$work"
             [ -z "${TULLE_PREBUILT:-}" ] || flags=(--build-arg PREBUILT=prebuilt)
         fi
-        quietly "tulle-$part" build "$part" "$hub/tulle-$part:$tag" "$work" "${flags[@]}"
+        quietly "tulle-$part: build" build "$part" "$hub/tulle-$part:$tag" "$work" "${flags[@]}"
         forget_old "$hub/tulle-$part"
     done
     publish "${list[@]}"
@@ -165,7 +174,7 @@ small_image() {
     image=$hub/$2:$(tree_hash "${sources[@]}")
     if ! there "$image"; then
         say "image $image: build"
-        quietly "$2" build - "$image" "$3"
+        quietly "$2: build" build - "$image" "$3"
         forget_old "$hub/$2"
     fi
     publish "$image"

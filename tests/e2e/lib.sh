@@ -85,14 +85,32 @@ k() { kubectl --request-timeout 30s "$@"; }
 # Does this run own node and control plane, so that it may disturb and observe them?
 ours() { [ "${E2E_CLUSTER:-}" = ours ]; }
 
+# On a cluster of the user's, only namespaces that were made here are ours to fill and to delete.
+made_here() { k get namespace "$1" -o jsonpath='{.metadata.labels}' 2>/dev/null | grep -q tulle.dev/e2e; }
+theirs() { ! ours && k get namespace "$1" >/dev/null 2>&1 && ! made_here "$1"; }
+# keep_off NAMESPACE...: fails, and says which, where one of these is the user's.
+keep_off() {
+    local ns rc=0
+    for ns; do
+        ! theirs "$ns" || { echo "namespace $ns exists and was not made here: nothing is done to it" >&2; rc=1; }
+    done
+    return $rc
+}
+
 ns_make() { # NAME [LABEL...]
     local name=$1
     shift
+    keep_off "$name" || return 1
     k get namespace "$name" >/dev/null 2>&1 || k create namespace "$name" >/dev/null
     k label namespace "$name" tulle.dev/e2e=yes "$@" --overwrite >/dev/null
     eventually 20 k get -n "$name" serviceaccount default >/dev/null
 }
-ns_drop() { k delete namespace "$@" --ignore-not-found --wait=false --timeout 5s >/dev/null 2>&1; }
+ns_drop() { # NAMESPACE...
+    local ns
+    for ns; do
+        theirs "$ns" || k delete namespace "$ns" --ignore-not-found --wait=false --timeout 5s >/dev/null 2>&1
+    done
+}
 ns_gone() { eventually 90 not k get namespace "$1" >/dev/null; }
 
 # The first running pod that a selector finds and that is not about to go.
@@ -379,10 +397,11 @@ clear_shop() {
 }
 # Nothing of an earlier test may steer this one.
 no_policies() {
-    local kinds=virtualservices,destinationrules,peerauthentications,authorizationpolicies
+    local kinds=virtualservices,destinationrules,peerauthentications,authorizationpolicies ns
     kinds+=,serviceentries.networking.istio.io
-    k delete "$kinds" --all -n "$SHOP" >/dev/null 2>&1
-    k delete "$kinds" --all -n istio-system >/dev/null 2>&1
+    for ns in "$SHOP" istio-system; do
+        theirs "$ns" || k delete "$kinds" --all -n "$ns" >/dev/null 2>&1
+    done
     return 0
 }
 

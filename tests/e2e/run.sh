@@ -42,7 +42,6 @@ if [ -n "${KUBECONFIG:-}" ] && [ "$KUBECONFIG" != "$own_config" ]; then
         echo "KUBECONFIG names a cluster of yours: set TULLE_REGISTRY to a registry it can pull from" >&2
         exit 1
     fi
-    command -v helm >/dev/null || { echo "missing: helm" >&2; exit 1; }
 else
     E2E_CLUSTER=ours
     if [ "$(id -u)" -ne 0 ]; then
@@ -53,14 +52,14 @@ else
     tests/cluster/up.sh 2>"$E2E_DIR/up.log" || { cat "$E2E_DIR/up.log" >&2; exit 1; }
     eval "$(tests/cluster/env.sh)"
 fi
-# A namespace with one of our names that is not ours stays as it is.
-for ns in "$SHOP" "$BARE"; do
-    if [ "$E2E_CLUSTER" = users ] && k get namespace "$ns" >/dev/null 2>&1 &&
-        ! k get namespace "$ns" -o jsonpath='{.metadata.labels}' | grep -q tulle.dev/e2e; then
-        echo "namespace $ns exists and is not from these tests" >&2
-        exit 1
-    fi
-done
+# A namespace with one of our names that is not ours stays as it is; nor is a mesh of the user's changed.
+if ! ours; then
+    for tool in helm kubectl; do
+        command -v "$tool" >/dev/null || { echo "missing: $tool" >&2; exit 1; }
+    done
+    keep_off "$SYSTEM" "$SHOP" "$BARE" istio-system || exit 1
+    ns_make "$SYSTEM" || exit 1
+fi
 
 progress "images"
 if [ -z "${E2E_NO_BUILD:-}" ] || [ ! -s "$E2E_DIR/images" ]; then
@@ -123,6 +122,9 @@ for f in tests/e2e/[0-9][0-9]-*.sh; do
     fi
 done
 
+if ! ours && ! helm status tulle -n "$SYSTEM" >/dev/null 2>&1; then
+    ns_drop "$SYSTEM"
+fi
 passed=$(grep -c '^ok' "$E2E_DIR/results")
 failed=$(grep -c '^FAIL' "$E2E_DIR/results")
 skipped=$(grep -c '^skip' "$E2E_DIR/results")
