@@ -54,7 +54,7 @@ if [ "$cluster" = yes ]; then
         step "rendered manifests agree with the charts" tools/manifests.sh --check
         step "integration" make integration
         step "e2e" make e2e
-        tests/cluster/down.sh
+        flock -o "${TMPDIR:-/tmp}/tulle-e2e.lock" tests/cluster/down.sh
     else
         tail -n 40 "$cluster_log"
         failed+=("test cluster build")
