@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Breaks one thing at a time, in a copy of the sources, and runs the scenario that guards it: it must
+# turn red. No root, no cluster; some ten seconds each. tests/e2e/mutations.sh has those that only a
+# cluster can notice.
+#
+#   tests/scenario/mutations.sh [NAME]...     without names all
+#   tests/scenario/mutations.sh list
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+
+# NAME^SCENARIO^FILE^OLD^NEW; OLD is there exactly once; "\n" in them is the end of a line.
+mutations() {
+    cat <<'T'
+registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
+registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
+timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)
+per-try-timeout-off^retry-per-try^proxy/stream.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)
+outlier-off^outlier^proxy/upstream/cluster.c^h->outlier.consecutive_5xx = bad ? h->outlier.consecutive_5xx + 1 : 0;^h->outlier.consecutive_5xx = bad ? 1 : 0;
+outlier-for-ever^outlier^proxy/upstream/cluster.c^if (now < h->outlier.ejected_until_ns)^if (now + 1 > 0)
+pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
+pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
+pool-per-connection^pool-requests^proxy/upstream/pool.c^!(max && u->served >= max)^!(max && u->served > 1000)
+pool-idle^pool-idle^proxy/upstream/pool.c^ms ? ms * NS_PER_MS : c->worker->limits->idle_timeout_ns^c->worker->limits->idle_timeout_ns + ms
+balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_request(s, dice_a, dice_b);^    return dice_a == dice_b ? lb_least_request(s, dice_a, dice_b) : lb_round_robin(s);
+rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;
+redirect-query^rewrite-redirect^mesh/match/route.c^struct slice scheme = d->scheme.len ? d->scheme : r->scheme, authority, path;^struct slice scheme = r->scheme, authority, path;
+headers-not-removed^headers^proxy/filter/headers.c^        if (!is_authority(ops->remove.p[i]))^        if (is_authority(ops->remove.p[i]))
+client-cert-believed^inbound-plain^proxy/filter/headers.c^    http_head_remove(h, SL("x-forwarded-client-cert"));^    (void)h;
+drain-keeps-connections^drain^proxy/h1_down.c^             (d->down.info.inbound && d->down.worker->draining))^             (d->down.info.inbound && !d->down.worker))
+strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {^if (!info) {
+log-json-off^access-log-json^proxy/telemetry.c^if (al_compile(s->access_log.format, s->access_log.json, &p, &err) < 0) {^if (al_compile(s->access_log.format, false, &p, &err) < 0) {
+log-headers-off^access-log-format^proxy/telemetry.c^    if (r->head)^    if (!r)
+metrics-request-bytes^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_REQUEST_BYTES, (double)f->bytes_received);^metrics_observe(row, M_REQUEST_BYTES, 0);
+metrics-duration^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_DURATION, (double)f->duration_ns / 1e6);^metrics_observe(row, M_DURATION, 0);
+metrics-tcp^tcp^proxy/telemetry.c^metrics_add(row, M_SENT, f->bytes_sent);^(void)f;
+authz-hosts^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return lists_hold(c, &o->ports, &o->not_ports, port_match);
+authz-ports^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return http_lists_hold(c, o);
+request-id-replaced^traces^proxy/filter/headers.c^    *ret = http_head_get(h, SL("x-request-id"));\n    if (ret->len)^    *ret = SLICE_NULL;\n    if (ret->len)
+paths-as-they-come^authz^proxy/stream.c^    if (slice_eq(norm, path))\n^    if (norm.len)\n
+T
+}
+
+if [ "${1:-}" = list ]; then
+    mutations | awk -F'^' '{ printf "%-26s %-22s %s\n", $1, $2, $3 }'
+    exit 0
+fi
+work=$(mktemp -d "${TMPDIR:-/tmp}/tulle-mutations.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/src"
+cp -a Makefile VERSION proto lib mesh operator injector cli proxy tools tests "$work/src"
+echo "building the copy to mutate"
+make -s -j"$(nproc)" -C "$work/src" BUILD="$work/build" all >"$work/log" 2>&1 ||
+    { tail "$work/log"; exit 1; }
+
+red=0 green=0 odd=0
+while IFS='^' read -r name scenario file old new <&3; do
+    case " ${*:-$name} " in
+    *" $name "*) ;;
+    *) continue ;;
+    esac
+    cp -a "$work/src/$file" "$work/kept"
+    if ! python3 - "$work/src/$file" "$old" "$new" <<'P'; then
+import sys
+path, old, new = (a.replace("\\n", "\n") for a in sys.argv[1:])
+text = open(path).read()
+if text.count(old) != 1:
+    sys.exit(f"{path}: the line to change is there {text.count(old)} times")
+open(path, "w").write(text.replace(old, new))
+P
+        odd=$((odd + 1))
+    elif ! make -s -j"$(nproc)" -C "$work/src" BUILD="$work/build" WERROR= all >"$work/log" 2>&1; then
+        echo "ODD    $name: does not build"
+        grep -m3 error "$work/log"
+        odd=$((odd + 1))
+    elif "$work/src/tests/scenario/run.sh" "$work/build/release" "$scenario" >"$work/log" 2>&1; then
+        echo "GREEN  $name: $scenario did not notice"
+        green=$((green + 1))
+    elif grep -q '^FAIL' "$work/log"; then
+        echo "red    $name: $(sed -n '2s/^ *//p' "$work/log")"
+        red=$((red + 1))
+    else
+        echo "ODD    $name: $(tail -n 1 "$work/log")"
+        odd=$((odd + 1))
+    fi
+    mv "$work/kept" "$work/src/$file"
+    touch "$work/src/$file"
+done 3< <(mutations)
+echo "$red mutations were noticed, $green were not, $odd could not be tried"
+[ $green -eq 0 ] && [ $odd -eq 0 ] && [ $red -gt 0 ]
