@@ -72,24 +72,27 @@ class Results:
     def __init__(self):
         self.values, self.others, self.problems, self.notes = {}, [], [], []
 
-    def add(self, row, subject, got):
+    def add(self, row, subject, turn, got):
         for f in row.figures:
             if f.key in got:
-                self.values.setdefault((row.key, subject, f.key), []).append(got[f.key])
+                self.values.setdefault((row.key, subject, f.key), {})[turn] = got[f.key]
+
+    def all(self, row, subject, figure):
+        return list(self.values.get((row, subject, figure), {}).values())
 
     def median(self, row, subject, figure):
-        v = self.values.get((row, subject, figure))
+        v = self.all(row, subject, figure)
         return statistics.median(v) if v else None
 
     def ratio(self, row, figure, other, subject="tulle"):
         """Median of the rounds' ratios: what both met in a round goes out of it."""
-        own, its = (self.values.get((row, s, figure)) for s in (subject, other))
-        pairs = [a / b for a, b in zip(own or [], its or []) if b]
+        own, its = (self.values.get((row, s, figure), {}) for s in (subject, other))
+        pairs = [own[turn] / its[turn] for turn in own if its.get(turn)]
         return statistics.median(pairs) if pairs else None
 
     def spread(self, row, subject, figure):
         """Half of what lies between the lowest and the highest round, as a share of the median."""
-        v = self.values.get((row, subject, figure))
+        v = self.all(row, subject, figure)
         m = statistics.median(v) if v else 0
         return (max(v) - min(v)) / 2 / m if v and m and len(v) > 1 else 0
 
@@ -107,19 +110,24 @@ def measure(world, chosen, subjects, results):
         others = busy()
         results.others.append(others)
         log("%-10s %s (%d rounds; others use %.2f cores)" % (row.key, row.title, row.rounds, others))
-        broken = set()
-        for _ in range(row.rounds):
+        broken, unable = set(), {}
+        for turn in range(row.rounds):
             for s in mine:
                 if s.name in broken:
                     continue
                 try:
-                    results.add(row, s.name, row.measure(world, s))
+                    results.add(row, s.name, turn, row.measure(world, s))
+                except rows_module.Unable as e:
+                    unable.setdefault(s, []).append(str(e))
                 except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
                     broken.add(s.name)
-                    kind = results.notes if isinstance(e, rows_module.Unable) else results.problems
-                    kind.append("%s, %s: %s" % (row.key, s.title, e))
+                    results.problems.append("%s, %s: %s" % (row.key, s.title, e))
                     log("  %s: %s" % (s.title, e))
                 s.forget_logs()
+        for s, why in unable.items():
+            results.notes.append("%s, %s: %s (%d of %d rounds, which do not count)" %
+                                 (row.key, s.title, why[0], len(why), row.rounds))
+            log("  " + results.notes[-1])
         for line in row_table(row, mine, results):
             log("  " + line)
         log()
@@ -289,6 +297,9 @@ def main():
 
     if a.nice:
         os.setpriority(os.PRIO_PROCESS, 0, a.nice)
+        if os.getpid() != os.getpgid(0):
+            os.setsid()    # not with whoever else is in this session
+        peers.set_autogroup("self", a.nice)
     lock = open(os.path.join(tempfile.gettempdir(), "tulle-bench.lock"), "w")
     fcntl.flock(lock, fcntl.LOCK_EX)    # one at a time: they would measure each other
     kinds, results, started = [], Results(), time.monotonic()
@@ -306,7 +317,7 @@ def main():
     results.network = own_network()
     directory = tempfile.mkdtemp(prefix="tulle-bench-")
     os.chmod(directory, 0o755)
-    world = peers.World(a.build, directory)
+    world = peers.World(a.build, directory, a.nice)
     subjects, load_before = [], load_average()
     try:
         world.start_app()

@@ -39,10 +39,20 @@ def run(*args, **kw):
                           text=True, **kw).stdout
 
 
+def set_autogroup(pid, nice):
+    """Where each session is a scheduling group of its own, nice counts within it only (sched(7))."""
+    try:
+        with open("/proc/%s/autogroup" % pid, "w") as f:
+            f.write(str(nice))
+    except OSError:
+        pass
+
+
 class World:
     """The folder, the network and the certificates of one run, and the application."""
 
-    def __init__(self, build, directory):
+    def __init__(self, build, directory, nice=0):
+        self.nice = nice
         self.build, self.dir = os.path.abspath(build), directory
         self.bin = os.path.join(self.build, "bin")
         self.net = 1 + os.getpid() % 250
@@ -94,6 +104,8 @@ class World:
             p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                  env=dict(os.environ, **(env or {})), start_new_session=True)
         self.processes.append(p)
+        if self.nice:
+            set_autogroup(p.pid, self.nice)
         return p
 
     def stop(self, p):

@@ -199,19 +199,26 @@ class Syscalls(Row):
                                text=True, timeout=60)
             m = re.search(r"^(\d+);;raw_syscalls", open(out).read(), re.M) if p.returncode == 0 else None
             if m:
-                return int(m.group(1)) / json.loads(p.stdout)["requests"]
+                return self.share(m.group(1), p.stdout)
         if not shutil.which("strace"):
             raise RuntimeError("neither perf (with tracepoints) nor strace is here")
         tracer = subprocess.Popen(["strace", "-c", "-f", "-o", world.path("strace.out")] +
                                   [w for p in pids.split(",") for w in ("-p", p)],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.5)
-        got = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=60).stdout)
+        got = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=60).stdout
         tracer.send_signal(signal.SIGINT)
         tracer.wait(10)
         with open(world.path("strace.out")) as f:
             total = re.search(r"^100\.00\s+\S+\s+(?:\d+\s+)?(\d+)\s.*total$", f.read(), re.M)
-        return int(total.group(1)) / got["requests"]
+        return self.share(total.group(1), got)
+
+    @staticmethod
+    def share(calls, got):
+        requests = json.loads(got)["requests"]
+        if not requests:
+            raise RuntimeError("not one answer")
+        return int(calls) / requests
 
     def measure(self, world, peer):
         return {"%s-%d" % (side, conns): self.count(world, peer, side, conns)
