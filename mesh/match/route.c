@@ -376,26 +376,29 @@ static bool ops_any(const struct prog_header_ops *o)
     return o->n_set || o->n_add || o->remove.n;
 }
 
-int match_request_ops(const struct match_http *m, const struct prog_header_ops *ret[2])
+/* The destination's first, then the route's. */
+static int ops_of(const struct prog_header_ops *destination, const struct prog_header_ops *route,
+                  const struct prog_header_ops *ret[2])
 {
     int n = 0;
 
-    if (m->destination && ops_any(&m->destination->headers.request))
-        ret[n++] = &m->destination->headers.request;
-    if (ops_any(&m->route->headers.request))
-        ret[n++] = &m->route->headers.request;
+    if (destination && ops_any(destination))
+        ret[n++] = destination;
+    if (ops_any(route))
+        ret[n++] = route;
     return n;
+}
+
+int match_request_ops(const struct match_http *m, const struct prog_header_ops *ret[2])
+{
+    return ops_of(m->destination ? &m->destination->headers.request : NULL,
+                  &m->route->headers.request, ret);
 }
 
 int match_response_ops(const struct match_http *m, const struct prog_header_ops *ret[2])
 {
-    int n = 0;
-
-    if (m->destination && ops_any(&m->destination->headers.response))
-        ret[n++] = &m->destination->headers.response;
-    if (ops_any(&m->route->headers.response))
-        ret[n++] = &m->route->headers.response;
-    return n;
+    return ops_of(m->destination ? &m->destination->headers.response : NULL,
+                  &m->route->headers.response, ret);
 }
 
 static bool permyriad_hit(uint32_t permyriad, uint32_t dice)
