@@ -651,37 +651,42 @@ static bool seek_covered(void *user, const struct ix_pod *p)
     return !s->found;
 }
 
-static void opaque_port(struct an *an, const struct ix_service *s, const struct ix_port *p)
+/* The first rule that needs requests, on a port that carries none; UINT32_MAX: none. */
+static uint32_t rule_on_opaque(const struct ap *ap, const struct ix_port *p)
 {
-    const struct ap *ap = an->o->ap;
-    uint16_t port = p->target ? p->target : p->port;
+    enum prog_protocol protocol =
+        compile_protocol(istr_slice(p->app_protocol), istr_slice(p->name), p->port);
 
+    if (!p->tcp || (protocol != PROG_TCP && protocol != PROG_TLS))
+        return UINT32_MAX;
     for (uint32_t i = 0; i < ap->n_rules; i++)
-        if (rule_needs_http(&ap->rules[i], port))
-            an_add(an, FINDING_SUSPECT, an_path(an, "spec.rules[%u]", i),
-                   "port %u (Service %s) carries opaque bytes, where conditions on requests %s: "
-                   "name the HTTP "
-                   "ports in the operation, or give the port appProtocol: http",
-                   port, s->name->p,
-                   ap->action == AP_DENY ? "hold for every connection" : "never hold");
+        if (rule_needs_http(&ap->rules[i], p->target ? p->target : p->port))
+            return i;
+    return UINT32_MAX;
 }
 
+/* Pods are looked at last: they are many. */
 static void opaque_ports(struct an *an)
 {
-    for (const struct ix_service *s = index_services(an->x, an->o->meta->ns); s; s = s->next) {
-        struct covered_seek seek = {&an->o->ap->selector, false};
+    const struct ap *ap = an->o->ap;
 
-        if (!s->known)
+    for (const struct ix_service *s = index_services(an->x, an->o->meta->ns); s; s = s->next) {
+        struct covered_seek seek = {&ap->selector, false};
+        uint32_t rule = UINT32_MAX, k = 0;
+
+        while (s->known && k < s->n_ports &&
+               (rule = rule_on_opaque(ap, &s->ports[k])) == UINT32_MAX)
+            k++;
+        if (rule == UINT32_MAX)
             continue;
         an_each_pod_of(an, s, seek_covered, &seek);
-        for (uint32_t i = 0; seek.found && i < s->n_ports; i++) {
-            enum prog_protocol protocol =
-                compile_protocol(istr_slice(s->ports[i].app_protocol), istr_slice(s->ports[i].name),
-                                 s->ports[i].port);
-
-            if (s->ports[i].tcp && (protocol == PROG_TCP || protocol == PROG_TLS))
-                opaque_port(an, s, &s->ports[i]);
-        }
+        if (seek.found)
+            an_add(
+                an, FINDING_SUSPECT, an_path(an, "spec.rules[%u]", rule),
+                "port %u (Service %s) carries opaque bytes, where conditions on requests %s: name "
+                "the HTTP ports in the operation, or give the port appProtocol: http",
+                s->ports[k].target ? s->ports[k].target : s->ports[k].port, s->name->p,
+                ap->action == AP_DENY ? "hold for every connection" : "never hold");
     }
 }
 
