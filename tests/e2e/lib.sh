@@ -338,6 +338,8 @@ need_shop() {
         caller_yaml load "$SHOP_IMAGE" | k apply -n "$SHOP" -f - &&
         caller_yaml probe "$PROBE_IMAGE" | k apply -n "$SHOP" -f -
     } >/dev/null || return 1
+    # What apply has changed rolls out first: those pods are new anyhow.
+    settled "$SHOP" || true
     # Pods of an earlier run may carry an older sidecar, or one made by other settings.
     if [ -n "${E2E_RESTART:-}" ] || k get pods -n "$SHOP" -o json | jq -e --arg i "$TULLE_HUB/tulle-proxy:$TULLE_TAG" \
         'any(.items[]; [.spec.initContainers[]?, .spec.containers[]] | any(.[];
