@@ -11,55 +11,27 @@ out=$E2E_DIR/fault.json
 
 run_load() { load "$SHOP" "$loader" --count 1000 --connections 4 "$1" >"$out"; }
 status() { jq -r --arg s "$1" '.status[$s] // 0' "$out"; }
-no_retries() {
-    apply "$SHOP" /dev/stdin <<'Y'
+# rule SERVICE EXTRA...: a VirtualService for it, with these lines in its one route.
+rule() {
+    local name=$1
+    shift
+    {
+        cat <<Y
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {name: checkout}
+metadata: {name: $name}
 spec:
-  hosts: [checkout]
+  hosts: [$name]
   http:
-    - route: [{destination: {host: checkout}}]
-      retries: {attempts: 0}
+    - route: [{destination: {host: $name}}]
 Y
+        printf '      %s\n' "$@"
+    } | apply "$SHOP" /dev/stdin
 }
-with_retries() {
-    apply "$SHOP" /dev/stdin <<'Y'
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: checkout}
-spec:
-  hosts: [checkout]
-  http:
-    - route: [{destination: {host: checkout}}]
-      retries: {attempts: 4, retryOn: 5xx}
-Y
-}
-slow_payment() {
-    apply "$SHOP" /dev/stdin <<'Y'
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: payment}
-spec:
-  hosts: [payment]
-  http:
-    - fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}
-      route: [{destination: {host: payment}}]
-Y
-}
-short_timeout() {
-    apply "$SHOP" /dev/stdin <<'Y'
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: checkout}
-spec:
-  hosts: [checkout]
-  http:
-    - route: [{destination: {host: checkout}}]
-      timeout: 0.5s
-      retries: {attempts: 0}
-Y
-}
+no_retries() { rule checkout 'retries: {attempts: 0}'; }
+with_retries() { rule checkout 'retries: {attempts: 4, retryOn: 5xx}'; }
+slow_payment() { rule payment 'fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}'; }
+short_timeout() { rule checkout 'timeout: 0.5s' 'retries: {attempts: 0}'; }
 took() { # LOW HIGH URL: seconds that a request takes
     between "$(pod_exec "$SHOP" "$probe" curl -s -o /dev/null -w '%{time_total}' --max-time 20 "$3")" \
         "$1" "$2"

@@ -23,7 +23,7 @@ scale() { k scale deployment -n "$SHOP" order-v1 --replicas "$1" && settled "$SH
 still_running() { kill -0 "$(cat "$out.pid")" 2>/dev/null || { echo "the load has ended"; return 1; }; }
 
 check "proxies retry nothing" no_retries
-check "acknowledged" eventually 10 eventually 10 answers 200 "$SHOP" "$loader" http://order/
+check "a caller asks for it" eventually 10 answers 200 "$SHOP" "$loader" http://order/
 check "two replicas" scale 2
 check "the client's proxy knows" eventually 10 programmed "$SHOP" vs order
 load_start "$out" "$SHOP" "$loader" --rate 200 --seconds 45 http://order/

@@ -3,7 +3,7 @@
 # The operator is killed and stays away for a while: traffic goes on; a new pod waits, and comes up by
 # itself when the operator is back.
 
-need_shop || { fail "fixtures"; exit 1; }
+need_shop && need_bare || { fail "fixtures"; exit 1; }
 no_policies
 loader=$(pod_of "$SHOP" app=load)
 probe=$(pod_of "$SHOP" app=probe)
@@ -56,17 +56,34 @@ Y
     answers 418 "$SHOP" "$probe" http://payment/teapot
 }
 
+# A service that no proxy of the shop has called yet; they know that it is one of the cluster's.
+stranger() {
+    k apply -n "$BARE" -f - >/dev/null <<'Y'
+apiVersion: v1
+kind: Service
+metadata: {name: stranger}
+spec:
+  selector: {app: hello}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+Y
+}
+
+check "a service that nobody has called" stranger
 check "warm" eventually 20 answers 200 "$SHOP" "$probe" http://frontend/
 restarts=$(crashes)
 load_start "$out" "$SHOP" "$loader" --rate 100 --seconds 60 http://frontend/
 sleep 1
 check "the operator is killed" operator_off
 check "traffic goes on" throughout 4 answers 200 "$SHOP" "$probe" http://frontend/
+check "a service that its proxy has not learnt is not guessed at: 503" answers 503 "$SHOP" "$probe" \
+    "http://stranger.$BARE/"
 check "a new pod is made meanwhile" late_pod
 check "and waits" throughout 4 not late_is_ready
 check "the operator comes back" operator_on
 check "the waiting pod recovers by itself" eventually 40 late_is_ready
 check "and can call" eventually 20 answers 200 "$SHOP" "$(late_name)" http://frontend/
+check "the service is learnt now" eventually 20 answers 200 "$SHOP" "$probe" "http://stranger.$BARE/"
+k delete service -n "$BARE" stranger >/dev/null
 check "rules reach the old proxies again" eventually 30 rule_arrives
 check "the load ended" load_end "$out"
 check "not one of its requests failed" no_failure "$out"
