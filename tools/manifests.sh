@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Writes what is derived from mesh/api/fields and the charts: CRDs, support table and page, and
-# manifests/install.yaml. --check: fails when one of them is not up to date, and lints the charts.
+# Writes what is derived from mesh/api/fields and the charts: CRDs, support table and page,
+# manifests/install.yaml and manifests/profiles/. --check: fails when one of them is not up to date, and
+# lints the charts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,13 @@ fi
 # The rendering must not depend on the cluster that the shell happens to speak to.
 export KUBECONFIG=/dev/null
 
-render() {
+# The operator makes Mesh itself when there is none; install.yaml holds none, because one apply cannot
+# hold a kind and its first object.
+chart() { # [FLAGS]
+    helm template tulle manifests/charts/tulle --namespace tulle-system --no-hooks \
+        --kube-version 1.34.0 --skip-tests "$@"
+}
+render_install() {
     cat <<-'HEAD'
 	# SPDX-License-Identifier: Apache-2.0
 	# Written by tools/manifests.sh from manifests/charts. The images are named tulle.local/...: put
@@ -36,27 +43,44 @@ render() {
 	    app.kubernetes.io/component: namespace
 	    pod-security.kubernetes.io/enforce: restricted
 	HEAD
-    helm template tulle-base manifests/charts/tulle-base --namespace tulle-system \
-        --set crds.istio=always,crds.tulle=always --no-hooks
-    # The operator makes Mesh itself: one apply cannot hold a kind and its first object.
-    helm template tulle manifests/charts/tulle --namespace tulle-system --no-hooks \
-        --set createMesh=false --kube-version 1.34.0
+    helm template tulle-base manifests/charts/tulle-base --namespace tulle-system --no-hooks
+    chart --set createMesh=false
+}
+render_profile() { # NAME
+    cat <<-HEAD
+	# SPDX-License-Identifier: Apache-2.0
+	# Written by tools/manifests.sh from manifests/charts/tulle and its profiles/$1.yaml: the control
+	# plane alone, for a cluster where the namespace and the custom resources of install.yaml are.
+	HEAD
+    chart -f "manifests/charts/tulle/profiles/$1.yaml"
+}
+
+stale=0
+# keep FILE COMMAND...: the file holds what the command prints, or is made to.
+keep() {
+    local file=$1
+    shift
+    # Helm names itself as manager of what only kubectl will see.
+    "$@" | sed 's/app.kubernetes.io\/managed-by: Helm/app.kubernetes.io\/managed-by: kubectl/' >"$out"
+    ! cmp -s "$out" "$file" || return 0
+    if [ -n "$check" ]; then
+        echo "$file differs from the charts, run tools/manifests.sh" >&2
+        stale=1
+    else
+        mkdir -p "$(dirname "$file")"
+        cp "$out" "$file"
+        chmod 644 "$file"
+        echo "wrote $file"
+    fi
 }
 
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-# Helm names itself as manager of what only kubectl will see.
-render | sed 's/app.kubernetes.io\/managed-by: Helm/app.kubernetes.io\/managed-by: kubectl/' >"$out"
-if [ -n "$check" ]; then
-    helm lint --quiet manifests/charts/tulle-base manifests/charts/tulle
-    cmp -s "$out" manifests/install.yaml || {
-        echo "manifests/install.yaml differs from the charts, run tools/manifests.sh" >&2
-        exit 1
-    }
-else
-    cmp -s "$out" manifests/install.yaml || {
-        cp "$out" manifests/install.yaml
-        chmod 644 manifests/install.yaml
-        echo "wrote manifests/install.yaml"
-    }
-fi
+[ -z "$check" ] || helm lint --quiet manifests/charts/tulle-base manifests/charts/tulle
+keep manifests/install.yaml render_install
+for values in manifests/charts/tulle/profiles/*.yaml; do
+    profile=$(basename "$values" .yaml)
+    [ -z "$check" ] || helm lint --quiet -f "$values" manifests/charts/tulle
+    keep "manifests/profiles/$profile.yaml" render_profile "$profile"
+done
+exit $stale

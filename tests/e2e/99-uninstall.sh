@@ -32,6 +32,13 @@ restart_one() {
         not has_sidecar "$SHOP" "$(pod_of "$SHOP" app=probe)"
 }
 
+api_refused() {
+    local pod
+    for pod in $(k get pods -n "$SYSTEM" -l app.kubernetes.io/component=operator -o name); do
+        pod_get "$SYSTEM" "${pod#pod/}" 15014 /metrics | metric_sum rest_client_requests_total code=403
+    done
+}
+check "the operator was refused nothing by the API server" not says "[1-9]" api_refused
 check "a user's objects are there" apply "$SHOP" examples/shop/subsets.yaml examples/shop/canary-10.yaml
 before=$(crds)
 check "helm uninstall" uninstall
