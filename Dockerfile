@@ -20,6 +20,8 @@ COPY mesh mesh
 COPY operator operator
 COPY injector injector
 COPY cli cli
+COPY manifests/install.yaml manifests/
+COPY manifests/profiles manifests/profiles
 COPY proxy proxy
 COPY tools tools
 # A folder within the context that holds executables built on Debian 12 already ("build/release/bin");

@@ -14,13 +14,19 @@ struct command {
     const char *name, *summary, *usage;
     int (*run)(int argc, char **argv); /* argv[0] is the verb; the exit code */
 };
-extern const struct command cmd_analyze, cmd_compile;
+extern const struct command cmd_analyze, cmd_check, cmd_compile, cmd_install, cmd_uninstall,
+    cmd_upgrade;
 
 enum { EXIT_USAGE = 2 };
+struct report;
+/* Print a report; the exit code: failure when a check failed. */
+int report_out(const struct report *r, bool json);
 /* "tulle VERB: text" and the usage, to stderr; returns EXIT_USAGE. */
-int usage_error(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int usage_error(const struct command *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* --- objects from files --------------------------------------------------------------------------- */
+/* --- objects from files
+ * --------------------------------------------------------------------------- */
 struct file_object {
     json_t *obj;      /* owned by the set */
     const char *file; /* in the arena */
@@ -32,8 +38,8 @@ struct file_objects {
     struct arena arena;
 };
 /* Read a file, every *.yaml, *.yml and *.json below a folder, or "-" for standard input. Lists
- * (kind: List) are taken apart. Objects without a namespace get `namespace_` when their kind has one.
- * Errors name file and line. */
+ * (kind: List) are taken apart. Objects without a namespace get `namespace_` when their kind has
+ * one. Errors name file and line. */
 int file_objects_read(struct file_objects *set, const char *path, const char *namespace_,
                       struct err *err);
 void file_objects_fini(struct file_objects *set);

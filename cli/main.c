@@ -9,7 +9,8 @@
 #include "lib/base/cleanup.h"
 #include "lib/data/json.h"
 
-static const struct command *const commands[] = {&cmd_analyze, &cmd_compile};
+static const struct command *const commands[] = {&cmd_install, &cmd_upgrade, &cmd_uninstall,
+                                                 &cmd_check,   &cmd_analyze, &cmd_compile};
 
 static int help(FILE *to)
 {
@@ -38,7 +39,8 @@ int main(int argc, char **argv)
     json_setup();
     if (argc < 2)
         return help(stderr);
-    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+        strcmp(argv[1], "-h") == 0)
         return help(stdout);
     if (strcmp(argv[1], "version") == 0 || strcmp(argv[1], "--version") == 0) {
         puts("tulle " TULLE_VERSION);

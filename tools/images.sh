@@ -20,6 +20,8 @@ only=
 [ "${1:-}" != --only ] || only=$2
 
 SOURCES=(Makefile VERSION Dockerfile proto lib mesh operator injector cli proxy)
+# What the command line carries inside.
+MANIFESTS=(manifests/install.yaml manifests/profiles)
 # Of tools/ what the build uses; the others may change without a new image.
 TOOLS=(deps.sh collect-libs.sh gen.mk crds.py)
 
@@ -34,7 +36,7 @@ tree_hash() {
 
 mesh_inputs() {
     local f
-    printf '%s\n' "${SOURCES[@]}"
+    printf '%s\n' "${SOURCES[@]}" "${MANIFESTS[@]}"
     for f in "${TOOLS[@]}"; do
         [ ! -e "tools/$f" ] || echo "tools/$f"
     done
@@ -47,6 +49,7 @@ mesh_inputs() {
 mesh_context() {
     local f
     cp -a "${SOURCES[@]}" "$1"
+    cp -a --parents "${MANIFESTS[@]}" "$1"
     mkdir -p "$1/tools"
     for f in "${TOOLS[@]}"; do
         [ ! -e "tools/$f" ] || cp -a "tools/$f" "$1/tools"
