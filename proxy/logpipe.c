@@ -60,6 +60,8 @@ struct buf *logpipe_begin(struct logpipe *p)
         p->dropped++;
         return NULL;
     }
+    if (!p->lines.cap) /* filled by lines and given back: not to be grown from nothing each time */
+        buf_reserve(&p->lines, 2 * PIECE);
     return &p->lines;
 }
 

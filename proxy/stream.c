@@ -2,6 +2,7 @@
 #include "proxy/stream.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "lib/base/mem.h"
 #include "lib/data/host.h"
@@ -679,11 +680,14 @@ static bool authority_key(struct stream *s, char *key, size_t cap, struct slice 
     if (authority_split(s->authority_received, &host, &port) != ERR_OK ||
         host_normalise(host, text, sizeof text, &host) != ERR_OK)
         return false;
-    int n = snprintf(key, cap, "%.*s:%u", SL_FMT(host), sock_addr_port(&s->down->info.orig));
-    if (n < 0 || (size_t)n >= cap)
+    if (host.len + sizeof ":65535" > cap)
         return false;
+    memcpy(key, host.p, host.len);
+    char *p = key + host.len;
+    *p++ = ':';
+    p = u32_put(p, sock_addr_port(&s->down->info.orig));
     *ret_host = slice_of(key, host.len);
-    *ret_key = slice_of(key, (size_t)n);
+    *ret_key = slice_of(key, (size_t)(p - key));
     return true;
 }
 

@@ -187,8 +187,7 @@ static void count(struct worker *w, const struct figures *f, const struct prog_w
         metrics_add(row, M_RECEIVED, f->bytes_received);
         return;
     }
-    snprintf(code, sizeof code, "%u", f->status);
-    l[L_CODE] = slice_str(code);
+    l[L_CODE] = slice_of(code, (size_t)(u32_put(code, f->status) - code));
     l[L_GRPC] = f->grpc_status;
     struct metrics_row *row = metrics_row(w->telemetry->shard, G_HTTP, l);
     metrics_add(row, M_REQUESTS, 1);

@@ -136,3 +136,16 @@ bool slice_copy(struct slice a, char *dst, size_t cap)
     dst[a.len] = '\0';
     return true;
 }
+
+char *u32_put(char *p, uint32_t v)
+{
+    char digits[10];
+    size_t n = 0;
+
+    do
+        digits[n++] = (char)('0' + v % 10);
+    while (v /= 10);
+    while (n)
+        *p++ = digits[--n];
+    return p;
+}

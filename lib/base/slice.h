@@ -72,6 +72,9 @@ struct slice slice_trim(struct slice a);
 bool slice_next(struct slice *rest, char sep, struct slice *ret);
 /* Digits only, no sign, no blanks; false on empty, other bytes or overflow beyond `max`. */
 bool slice_u64(struct slice a, uint64_t max, uint64_t *ret);
+/* Decimal digits of v at p (at most 10), without an end; returns where they end. printf is a cost where
+ * each request writes numbers. */
+char *u32_put(char *p, uint32_t v);
 /* Hex digits of either case, 1 to 16 of them. */
 bool slice_hex64(struct slice a, uint64_t *ret);
 /* Copy with a terminating NUL; false when it does not fit (dst then holds ""). */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* linux/netfilter_ipv4.h and ip6_tables.h collide with libc's headers; both options are 80. */
@@ -118,6 +119,16 @@ char *sock_addr_ip_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX])
 {
     const void *bytes = sock_addr_bytes(a).p;
 
+    if (bytes && a->sa.sa_family == AF_INET) {
+        const unsigned char *b = bytes;
+        char *p = ret;
+
+        for (int i = 0; i < 4; i++) {
+            p = u32_put(p, b[i]);
+            *p++ = i < 3 ? '.' : '\0';
+        }
+        return ret;
+    }
     if (!bytes || !inet_ntop(a->sa.sa_family, bytes, ret, SOCK_TEXT_MAX))
         snprintf(ret, SOCK_TEXT_MAX, "-");
     return ret;
@@ -125,14 +136,20 @@ char *sock_addr_ip_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX])
 
 char *sock_addr_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX])
 {
-    char ip[SOCK_TEXT_MAX];
+    bool v6 = a->sa.sa_family == AF_INET6;
+    char *p;
 
-    sock_addr_ip_text(a, ip);
-    if (!sock_addr_set(a))
+    if (!sock_addr_set(a)) {
         snprintf(ret, SOCK_TEXT_MAX, "-");
-    else
-        snprintf(ret, SOCK_TEXT_MAX, a->sa.sa_family == AF_INET6 ? "[%.46s]:%u" : "%.46s:%u", ip,
-                 sock_addr_port(a));
+        return ret;
+    }
+    ret[0] = '[';
+    sock_addr_ip_text(a, ret + v6);
+    p = ret + strlen(ret);
+    if (v6)
+        *p++ = ']';
+    *p++ = ':';
+    *u32_put(p, sock_addr_port(a)) = '\0';
     return ret;
 }
 

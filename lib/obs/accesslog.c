@@ -368,15 +368,17 @@ bool al_uses(const struct al_program *p, enum al_op op)
 /* --- running
  * -------------------------------------------------------------------------------------- */
 
+/* 1: a byte that is escaped everywhere; 2: where a blank would end the value. */
+static const unsigned char dirty[256] = {
+    [0 ... 0x1f] = 1, [' '] = 2, ['"'] = 1, ['\\'] = 1, [0x7f ... 0xff] = 1};
+
 static bool clean(struct slice v, enum where where)
 {
-    for (size_t i = 0; i < v.len; i++) {
-        unsigned char c = (unsigned char)v.p[i];
+    unsigned char seen = 0;
 
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || (c == ' ' && where == IN_TEXT_BARE))
-            return false;
-    }
-    return true;
+    for (size_t i = 0; i < v.len; i++)
+        seen |= dirty[(unsigned char)v.p[i]];
+    return !(seen & (where == IN_TEXT_BARE ? 3 : 1));
 }
 
 /* Escape the bytes from `mark` on, in place; most values need nothing. */

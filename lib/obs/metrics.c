@@ -96,8 +96,11 @@ static size_t key_write(char *to, unsigned group, const struct slice *values, un
     for (unsigned i = 0; i < n; i++) {
         size_t len = MIN(values[i].len, METRIC_VALUE_MAX);
 
-        for (size_t k = 0; k < len; k++)
-            to[at++] = values[i].p[k] ? values[i].p[k] : '?';
+        if (len)
+            memcpy(to + at, values[i].p, len);
+        for (char *nul; len && (nul = memchr(to + at, '\0', len));)
+            *nul = '?';
+        at += len;
         to[at++] = '\0';
     }
     return at;

@@ -83,11 +83,20 @@ enum err_code headers_request_id(struct http_head *h, struct worker *w, struct s
         return ERR_OK;
     struct rnd *r = loop_rnd(w->loop);
     uint64_t a = rnd_u64(r), b = rnd_u64(r);
-    char id[40]; /* a random UUID (RFC 9562 5.4) */
-    int n = snprintf(id, sizeof id, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(a >> 32),
-                     (unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff,
-                     (unsigned)(0x8000 | (b >> 50)), (unsigned long long)(b & 0xffffffffffff));
-    enum err_code rc = http_head_set(h, SL("x-request-id"), slice_of(id, (size_t)n));
+    /* A random UUID (RFC 9562 5.4): version 4 in the 13th digit, variant 10 in the 17th. */
+    static const char hex[] = "0123456789abcdef";
+    char id[36];
+    a = (a & ~0xf000ull) | 0x4000;
+    b = (b & ~(3ull << 62)) | 1ull << 63;
+    for (unsigned i = 0, digit = 0; i < sizeof id; i++) {
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            id[i] = '-';
+            continue;
+        }
+        id[i] = hex[(digit < 16 ? a >> (60 - 4 * digit) : b >> (60 - 4 * (digit - 16))) & 15];
+        digit++;
+    }
+    enum err_code rc = http_head_set(h, SL("x-request-id"), slice_of(id, sizeof id));
     *ret = http_head_get(h, SL("x-request-id"));
     return rc;
 }
