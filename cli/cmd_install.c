@@ -127,17 +127,23 @@ static int get(struct cluster *c, const struct kube_resource *r, const char *ns,
     return path ? cluster_get(c, path, ret, err) : -1;
 }
 
-/* A definition that somebody else installed is used as it stands. */
-static int apply(struct cluster *c, const json_t *obj, struct err *err)
+/* A definition that somebody else installed, Helm among them, is used as it stands. */
+static bool is_others(const json_t *crd)
+{
+    return strcmp(label_of(crd, "app.kubernetes.io/part-of"), "tulle") != 0 ||
+           strcmp(label_of(crd, "app.kubernetes.io/managed-by"), "Helm") == 0;
+}
+
+/* *ret_left counts what was left as it is. */
+static int apply(struct cluster *c, const json_t *obj, size_t *ret_left, struct err *err)
 {
     struct kube_resource r;
     CLEANUP(json_freep) json_t *have = NULL;
     if (!manifests_resource(obj, &r))
         return err_set(err, ERR_INTERNAL, "an object of an unknown kind");
     if (strcmp(r.plural, "customresourcedefinitions") == 0 &&
-        get(c, &r, NULL, kube_name(obj), &have, err) == 0 &&
-        strcmp(label_of(have, "app.kubernetes.io/part-of"), "tulle") != 0) {
-        printf("  %s is left as it is: it is somebody else's\n", kube_name(obj));
+        get(c, &r, NULL, kube_name(obj), &have, err) == 0 && is_others(have)) {
+        ++*ret_left;
         return 0;
     }
     *err = (struct err){0};
@@ -307,7 +313,7 @@ static int apply_all(struct cluster *c, json_t *objects, const char *profile, st
         {"ValidatingWebhookConfiguration", "trusted", has_bundles},
     };
     json_t *x;
-    size_t i, n = 0;
+    size_t i, n = 0, left = 0;
     const char *last = "";
     json_array_foreach(objects, i, x)
     {
@@ -324,11 +330,14 @@ static int apply_all(struct cluster *c, json_t *objects, const char *profile, st
                 y) if (strcmp(json_string_value(json_object_get(y, "kind")), last) == 0 &&
                        wait_for(c, y, "established", is_established, READY_S, err) < 0) return -1;
         last = kind;
-        if (apply(c, x, err) < 0)
+        if (apply(c, x, &left, err) < 0)
             return -1;
         n++;
     }
-    printf("\u221a %zu objects are applied\n", n);
+    printf("\u221a %zu objects are applied\n", n - left);
+    if (left)
+        printf("  %zu definitions are left as they are: Helm or somebody else installed them\n",
+               left);
     if (prune(c, objects, err) < 0)
         return -1;
     for (size_t k = 1; k < N_OF(waits); k++)
@@ -550,6 +559,10 @@ static int remove_kind(struct cluster *c, const struct kube_resource *r, struct 
         return -1;
     json_array_foreach(json_object_get(list, "items"), i, x)
     {
+        if (strcmp(r->kind, "CustomResourceDefinition") == 0 && is_others(x)) {
+            printf("  %s is left: Helm installed it\n", kube_name(x));
+            continue;
+        }
         if (remove_object(c, r, SYSTEM, kube_name(x), err) < 0)
             return -1;
         printf("\u221a removed %s %s\n", r->kind, kube_name(x));

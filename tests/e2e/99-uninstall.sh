@@ -32,6 +32,10 @@ restart_one() {
         not has_sidecar "$SHOP" "$(pod_of "$SHOP" app=probe)"
 }
 
+restart_meshed() {
+    k rollout restart deployment -n "$SHOP" probe >/dev/null && rollout "$SHOP" probe &&
+        has_sidecar "$SHOP" "$(pod_of "$SHOP" app=probe)"
+}
 api_refused() {
     local pod
     for pod in $(k get pods -n "$SYSTEM" -l app.kubernetes.io/component=operator -o name); do
@@ -47,6 +51,27 @@ check "the custom resource definitions are" between "$before" 6 100
 check "all of them" same "$(crds)" "$before"
 check "the users' objects are" k get -n "$SHOP" vs/checkout dr/checkout
 check "a pod starts without a sidecar now" restart_one
+
+# The same once more by the command line, on the definitions that are there.
+tulle=${TULLE_CLI:-$ROOT/build/release/bin/tulle}
+if [ -x "$tulle" ]; then
+    check "tulle check --pre" "$tulle" check --pre
+    check "tulle check says that there is no mesh" not "$tulle" check
+    check "tulle install" "$tulle" install --hub "$TULLE_HUB" --tag "$TULLE_TAG"
+    check "tulle check is content" eventually 30 "$tulle" check
+    check "it has asked the webhooks" says 'a wrong object is refused' "$tulle" check
+    check "a pod starts with a sidecar again" restart_meshed
+    check "tulle install --profile ha" "$tulle" install --profile ha
+    check "two operators" same "$(k get deployment -n "$SYSTEM" tulle-operator -o jsonpath='{.status.readyReplicas}')" 2
+    check "tulle upgrade --check" "$tulle" upgrade --check
+    check "tulle install --profile default" "$tulle" install --profile default
+    check "what only ha has is gone" same "$(k get poddisruptionbudgets -n "$SYSTEM" -o name)" ""
+    check "tulle uninstall" "$tulle" uninstall -y
+    check "nothing of the control plane is left" eventually 30 nothing_left
+    check "all of the definitions are" same "$(crds)" "$before"
+else
+    skip "tulle install" "no $tulle: make, or TULLE_CLI=FILE"
+fi
 check "the definitions' chart goes, too" uninstall_base
 check "and leaves the definitions" same "$(crds)" "$before"
 check "and the users' objects" k get -n "$SHOP" vs/checkout dr/checkout
