@@ -10,6 +10,7 @@
 #include "operator/model.h"
 #include "operator/plan.h"
 #include "operator/push.h"
+#include "operator/replicas.h"
 #include "operator/signer.h"
 
 /* What all controllers share; borrowed from main. */
@@ -20,6 +21,7 @@ struct op {
     struct model model;
     struct signer *signer;
     struct push *push;
+    struct replicas *replicas; /* NULL with a folder of files */
     struct opm metrics;
     const char *ns, *pod, *revision, *cluster_id;
     const char *proxy_image, *pull_policy;
@@ -76,5 +78,7 @@ struct ctl_status;
 int ctl_status_new(struct op *op, struct ctl_status **ret, struct err *err);
 void ctl_status_touched(struct ctl_status *c, enum index_kind kind, struct slice ns,
                         struct slice name);
+/* The same by its key, "Kind ns/name". */
+void ctl_status_poke(struct ctl_status *c, struct slice key);
 void ctl_status_leader(struct ctl_status *c, bool leader);
 void ctl_status_free(struct ctl_status *c);

@@ -201,7 +201,7 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
         .now_s = loop_wall(op->loop) / NS_PER_S,
         .old = old,
         .version = TULLE_VERSION,
-        .connected = (unsigned)push_stats(op->push).clients,
+        .connected = (unsigned)(push_stats(op->push).clients + replicas_proxies(op->replicas)),
         .ca_ready = st.ready,
         .fingerprint = st.fingerprint,
         .bare = bare,

@@ -187,6 +187,7 @@ static int plan_object(struct ctl_status *c, int k, struct slice key, struct sli
     mine = own_part(old);
     findings_of(c, kinds[k].kind, ns, name, f, &a, &all);
     push_tally(op->push, kinds[k].kind, ns, name, &tally);
+    replicas_add(op->replicas, kinds[k].kind, ns, name, f->generation, &tally);
     struct status_in in = {
         .findings = &all,
         .generation = f->generation,
@@ -264,6 +265,11 @@ void ctl_status_touched(struct ctl_status *c, enum index_kind kind, struct slice
                      SL_FMT(name));
     if (n > 0 && (size_t)n < sizeof key)
         ctl_poke_after(&c->ctl, slice_of(key, (size_t)n), STATE_NS);
+}
+
+void ctl_status_poke(struct ctl_status *c, struct slice key)
+{
+    ctl_poke_after(&c->ctl, key, STATE_NS);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */

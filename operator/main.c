@@ -75,6 +75,21 @@ static void touched(void *user, enum index_kind kind, struct slice ns, struct sl
     struct operator *o = user;
     if (o->status)
         ctl_status_touched(o->status, kind, ns, name);
+    replicas_touched(o->op.replicas, kind, ns, name);
+}
+
+static void replica_touched(void *user, struct slice key)
+{
+    struct operator *o = user;
+    if (o->status)
+        ctl_status_poke(o->status, key);
+}
+
+static void replica_proxies(void *user)
+{
+    struct operator *o = user;
+    if (o->mesh)
+        ctl_mesh_changed(o->mesh);
 }
 
 static void clients(void *user)
@@ -82,6 +97,7 @@ static void clients(void *user)
     struct operator *o = user;
     if (o->mesh)
         ctl_mesh_changed(o->mesh);
+    replicas_moved(o->op.replicas);
 }
 
 static void pushed(void *user, int64_t ns, bool rejected)
@@ -137,6 +153,12 @@ static void leader_set(struct operator *o, bool leader)
     ctl_status_leader(o->status, leader);
 }
 
+static void holder_seen(void *user, const char *identity)
+{
+    struct operator *o = user;
+    replicas_holder(o->op.replicas, identity);
+}
+
 static void acquired(void *user)
 {
     leader_set(user, true);
@@ -188,6 +210,16 @@ static void names_make(struct operator *o)
         o->dns[i] = o->names[i];
 }
 
+static int replicas_make(struct operator *o, struct err *err)
+{
+    struct replicas_opts opts = {.model = &o->op.model, .push = o->op.push, .signer = o->op.signer,
+                                 .ns = o->opts.ns, .pod = o->opts.pod,
+                                 .server_name = o->names[0], .port = o->opts.port,
+                                 .touched = replica_touched, .proxies = replica_proxies,
+                                 .user = o};
+    return replicas_new(o->op.loop, &opts, &o->op.replicas, err);
+}
+
 static int listen_all(struct operator *o, struct err *err)
 {
     struct sock_addr discovery, monitoring;
@@ -203,7 +235,7 @@ static int listen_all(struct operator *o, struct err *err)
     if (ca_new(o->op.loop, &ca, &o->ca, err) < 0)
         return -1;
     struct serve_opts serve = {.signer = o->op.signer, .ca = o->ca, .push = o->op.push,
-                               .names = o->dns, .addr = discovery};
+                               .replicas = o->op.replicas, .names = o->dns, .addr = discovery};
     if (serve_new(o->op.loop, &serve, &o->serve, err) < 0)
         return err_wrap(err, "port %d", o->opts.port);
     struct pages_opts pages = {.op = &o->op, .serve = o->serve, .addr = monitoring};
@@ -217,7 +249,7 @@ static int kube_start(struct operator *o, struct err *err)
     struct kube_events_opts events = {.controller = "tulle.dev/operator", .instance = o->opts.pod};
     struct kube_lease_opts lease = {.ns = o->opts.ns, .name = NAME_OPERATOR,
                                     .identity = o->opts.pod, .acquired = acquired, .lost = lost,
-                                    .user = o};
+                                    .leader = holder_seen, .user = o};
     if (kube_events_new(o->op.kube, &events, &o->op.events, err) < 0 ||
         ctl_rootcert_new(&o->op, &o->rootcert, err) < 0 ||
         ctl_webhook_new(&o->op, &o->webhook, err) < 0 ||
@@ -256,7 +288,7 @@ static int start(struct operator *o, struct err *err)
                                 kube_client_new(o->op.loop, o->config, &client, &o->op.kube,
                                                 err) < 0))
         return -1;
-    if (listen_all(o, err) < 0)
+    if ((o->op.kube && replicas_make(o, err) < 0) || listen_all(o, err) < 0)
         return -1;
     int rc = o->op.kube ? kube_start(o, err)
                         : source_dir(o->op.loop, o->opts.config_dir, &o->op.model, &o->source, err);
@@ -274,6 +306,7 @@ static void finish(struct operator *o)
     ctl_webhook_free(o->webhook);
     ctl_rootcert_free(o->rootcert);
     source_free(o->source);
+    replicas_free(o->op.replicas);
     if (o->op.push)
         push_free(o->op.push);
     ca_free(o->ca);

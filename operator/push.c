@@ -215,6 +215,9 @@ static void client_free(struct client *c)
     struct push *p = c->push;
 
     loop_timer_clear(p->loop, &c->timer);
+    loop_timer_clear(p->loop, &c->expiry);
+    if (c->pod_token.owner)
+        tokens_remove(&p->pods, &c->pod_token);
     if (c->queued)
         for (struct client **at = &p->queue; *at; at = &(*at)->queue_next)
             if (*at == c) {
@@ -494,6 +497,10 @@ static void client_live(struct client *c)
     }
     c->state = CLIENT_LIVE;
     loop_timer_clear(p->loop, &c->timer);
+    if (pod && pod->known &&
+        tokens_add(&p->pods, &c->pod_token, INDEX_TOKEN_POD(slice_str(c->ns), slice_str(c->pod)),
+                   c) < 0)
+        LOG(WARN, "Changed labels of a pod will not be seen", "pod=%s/%s", c->ns, c->pod);
     LOG(INFO, "Proxy connected", "pod=%s/%s peer=%s version=%s", c->ns, c->pod, c->spiffe,
         c->version);
     if (p->opts.hooks.clients)
@@ -605,7 +612,13 @@ static void on_drained(struct grpc_stream *stream)
 static const struct grpc_stream_ops stream_ops = {
     .on_message = on_message, .on_end = on_end, .on_drained = on_drained};
 
-void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id)
+static void certificate_ended(struct loop_timer *t)
+{
+    client_fail(CONTAINER_OF(t, struct client, expiry), GRPC_UNAUTHENTICATED,
+                "the certificate has ended: come back with a new one");
+}
+
+void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, int64_t not_after_ns)
 {
     if (!spiffe_id.len) {
         grpc_fail(s, GRPC_UNAUTHENTICATED, "a workload certificate is needed");
@@ -639,6 +652,9 @@ void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id)
         p->clients->pprev = &c->next;
     p->clients = c;
     p->stats.clients++;
+    if (not_after_ns)
+        loop_timer_in(p->loop, &c->expiry, MAX(not_after_ns - loop_wall(p->loop), (int64_t)0),
+                      certificate_ended);
     grpc_stream_set(s, &stream_ops, c);
 }
 
@@ -650,6 +666,27 @@ static void res_changed(struct res *r)
         if (r->kind == PROG_SERVICE)
             s->client->sweep = true;
         sub_pend(s);
+    }
+}
+
+/* What a proxy is told depends on its pod's labels: with others it has to come anew, and be told as
+ * little as any that comes back. */
+static void pods_moved(struct push *p)
+{
+    if (!p->any_pod_moved)
+        return;
+    p->any_pod_moved = false;
+    for (struct client *c = p->clients, *next; c; c = next) {
+        next = c->next;
+        if (!c->pod_moved)
+            continue;
+        c->pod_moved = false;
+        const struct ix_pod *pod =
+            index_pod(p->opts.index, slice_str(c->ns), slice_str(c->pod));
+        if (!pod || !pod->known)
+            client_fail(c, GRPC_NOT_FOUND, "the pod is gone");
+        else if ((pod->labels ? pod->labels->hash : 0) != c->labels)
+            client_fail(c, GRPC_UNAVAILABLE, "the pod has other labels now: come back");
     }
 }
 
@@ -675,6 +712,7 @@ static void flush(struct loop_timer *t)
         if (res_compile(p, work.p[i]))
             res_changed(work.p[i]);
     VEC_FREE(&work);
+    pods_moved(p);
     if (p->filter_changed) {
         p->filter_changed = false;
         for (struct client *c = p->clients; c; c = c->next)
@@ -696,12 +734,19 @@ static void schedule(struct push *p)
 void push_changed(struct push *p, const struct index_changes *c)
 {
     bool any = false;
-    if (c->all)
-        p->all_dirty = any = true;
+    if (c->all) {
+        p->all_dirty = p->any_pod_moved = any = true;
+        for (struct client *one = p->clients; one; one = one->next)
+            one->pod_moved = one->pod_token.owner != NULL;
+    }
     for (size_t i = 0; i < c->n; i++) {
         for (struct token_entry *e = tokens_first(&p->deps, c->p[i]); e; e = tokens_next(e)) {
             res_mark(p, e->owner);
             any = true;
+        }
+        for (struct token_entry *e = tokens_first(&p->pods, c->p[i]); e; e = tokens_next(e)) {
+            ((struct client *)e->owner)->pod_moved = true;
+            p->any_pod_moved = any = true;
         }
         if (c->p[i] == INDEX_TOKEN_FILTER)
             p->filter_changed = any = true;
@@ -846,6 +891,7 @@ void push_free(struct push *p)
     map_fini(&p->cache);
     tokens_fini(&p->deps);
     tokens_fini(&p->objects);
+    tokens_fini(&p->pods);
     VEC_FREE(&p->dirty);
     loop_timer_clear(p->loop, &p->timer);
     loop_task_clear(p->loop, &p->pump);

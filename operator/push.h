@@ -38,8 +38,9 @@ void push_set_roots(struct push *p, struct slice roots_pem);
 void push_set_ready(struct push *p);
 /* The index changed. */
 void push_changed(struct push *p, const struct index_changes *c);
-/* A new stream of the peer with that SPIFFE id (empty: none, which is refused). */
-void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id);
+/* A new stream of the peer with that SPIFFE id (empty: none, which is refused). It ends with the
+ * certificate that it was authenticated by (civil time; 0: never): who has a newer one has come anew. */
+void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, int64_t not_after_ns);
 
 /* Proxies that are interested in an object at this generation. */
 struct push_tally {

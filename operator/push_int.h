@@ -59,6 +59,9 @@ struct client {
     bool sweep, queued, rejected, warmed;
     struct client *queue_next;
     struct loop_timer timer;   /* pod awaited, or acknowledgement overdue */
+    struct loop_timer expiry;  /* of the certificate */
+    struct token_entry pod_token; /* its pod changed or went; owner NULL: not registered */
+    bool pod_moved;
     struct buf early;          /* messages before the pod is known, each behind its length */
     uint64_t epoch;            /* of the tally that counted it */
     uint8_t verdict;
@@ -71,9 +74,9 @@ struct push {
     char *roots;
     bool ready, freeing;
     struct map cache;          /* id -> struct res */
-    struct tokens deps, objects;
+    struct tokens deps, objects, pods;
     VEC(struct res *) dirty;
-    bool all_dirty, filter_changed;
+    bool all_dirty, filter_changed, any_pod_moved;
     int64_t first_change_ns;   /* 0 = none waits */
     struct loop_timer timer;
     struct client *clients, *queue;

@@ -7,12 +7,14 @@
 #include "lib/io/sock.h"
 #include "operator/ca.h"
 #include "operator/push.h"
+#include "operator/replicas.h"
 
 struct serve;
 struct serve_opts {
     struct signer *signer;
     struct ca *ca;
     struct push *push;
+    struct replicas *replicas; /* NULL: there are no others */
     const char *const *names; /* NULL-terminated DNS names of the certificate; borrowed */
     struct sock_addr addr;
     unsigned max_connections; /* 0 = 20000 */

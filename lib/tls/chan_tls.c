@@ -858,6 +858,13 @@ bool tls_chan_resumed(const struct chan *c)
     return t && t->resumed;
 }
 
+int64_t tls_chan_peer_not_after_ns(const struct chan *c)
+{
+    const struct tls *t = facts(c);
+
+    return t && t->peer.known ? t->peer.end_s * NS_PER_S : 0;
+}
+
 bool tls_chan_peer_hash(const struct chan *c, unsigned char ret[32])
 {
     const struct tls *t = facts(c);

@@ -71,6 +71,8 @@ int tls_chan_server(struct tls_ctx *ctx, struct chan *below, const struct tls_co
 struct slice tls_chan_peer_spiffe(const struct chan *c);
 struct slice tls_chan_alpn(const struct chan *c);
 struct slice tls_chan_sni(const struct chan *c);
+/* End of the peer's certificate, civil time; 0 when it showed none. */
+int64_t tls_chan_peer_not_after_ns(const struct chan *c);
 bool tls_chan_resumed(const struct chan *c);
 /* SHA-256 of the peer's leaf (32 bytes; XFCC Hash), false when none. */
 bool tls_chan_peer_hash(const struct chan *c, unsigned char ret[32]);

@@ -13,6 +13,7 @@ struct side {
     struct grpc_conn *server, *client;
     struct grpc_stream *stream;
     const char *spiffe;
+    int64_t not_after_ns; /* of its certificate, 0: never */
     enum grpc_status status;
     bool ended;
     size_t bytes;    /* received */
@@ -28,6 +29,7 @@ static struct loop *loop;
 static struct model model;
 static struct push *push;
 static struct side *now_serving;
+static int64_t certificate_end_ns; /* of the next that dials */
 
 static json_t *J(const char *text)
 {
@@ -107,7 +109,7 @@ static void server_call(struct grpc_conn *c, struct grpc_stream *s, struct slice
 {
     (void)c;
     ck_assert(slice_is(path, PUSH_PATH));
-    push_open(push, s, slice_str(now_serving->spiffe));
+    push_open(push, s, slice_str(now_serving->spiffe), now_serving->not_after_ns);
 }
 
 static void client_message(struct grpc_stream *s, struct slice msg)
@@ -149,7 +151,7 @@ static void dial(struct side *p, const char *spiffe)
 {
     struct chan *a, *b;
     struct err err = {0};
-    *p = (struct side){.spiffe = spiffe};
+    *p = (struct side){.spiffe = spiffe, .not_after_ns = certificate_end_ns};
     now_serving = p;
     ck_assert_int_eq(chan_mem_pair(loop, 1 << 20, &a, &b, &err), 0);
     ck_assert_int_eq(grpc_server(a, NULL, &server_ops, p, &p->server, &err), 0);
@@ -293,6 +295,68 @@ START_TEST(an_overdue_answer_ends_the_stream)
     }
     ck_assert(p.ended);
     ck_assert_int_eq(p.status, GRPC_DEADLINE_EXCEEDED);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+START_TEST(a_stream_ends_with_its_certificate)
+{
+    struct side p;
+    setup();
+    service_put();
+    certificate_end_ns = loop_wall(loop) + 60 * NS_PER_S;
+    dial(&p, FRONT);
+    certificate_end_ns = 0;
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ack(&p);
+    clock_advance(&clk, 58 * NS_PER_S);
+    turn(1);
+    ck_assert(!p.ended);
+    clock_advance(&clk, 3 * NS_PER_S);
+    turn(1);
+    ck_assert(p.ended);
+    ck_assert_int_eq(p.status, GRPC_UNAUTHENTICATED);
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
+static void front_put(const char *app)
+{
+    char text[400];
+    snprintf(text, sizeof text,
+             "{\"metadata\":{\"name\":\"front-1\",\"namespace\":\"shop\",\"uid\":\"u1\",\"labels\":"
+             "{\"app\":\"%s\"}},\"spec\":{\"serviceAccountName\":\"front\",\"containers\":[{\"name\":"
+             "\"a\"}]},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.0.0.1\",\"podIPs\":"
+             "[{\"ip\":\"10.0.0.1\"}]}}", app);
+    put(INDEX_POD, text);
+}
+
+START_TEST(a_pod_with_other_labels_comes_anew)
+{
+    struct side p;
+    setup();
+    service_put();
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ack(&p);
+    front_put("front"); /* as it was */
+    turn(120);
+    ck_assert(!p.ended);
+    front_put("back");
+    turn(120);
+    ck_assert(p.ended);
+    ck_assert_int_eq(p.status, GRPC_UNAVAILABLE);
+    hang_up(&p);
+    dial(&p, FRONT);
+    want(&p, true, PROG_SERVICE, WEB, SLICE_NULL);
+    ck_assert(!p.ended);
+    ack(&p);
+    model_remove(&model, INDEX_POD, SL("shop"), SL("front-1"));
+    turn(120);
+    ck_assert(p.ended);
+    ck_assert_int_eq(p.status, GRPC_NOT_FOUND);
     hang_up(&p);
     teardown();
 }
@@ -541,6 +605,8 @@ TESTS(push)
     tcase_add_test(tc, a_change_is_pushed_alone_and_debounced);
     tcase_add_test(tc, one_push_is_unanswered_and_the_newest_follows);
     tcase_add_test(tc, an_overdue_answer_ends_the_stream);
+    tcase_add_test(tc, a_stream_ends_with_its_certificate);
+    tcase_add_test(tc, a_pod_with_other_labels_comes_anew);
     tcase_add_test(tc, what_is_absent_is_pushed_when_it_appears);
     tcase_add_test(tc, an_unchanged_reconnect_moves_next_to_nothing);
     tcase_add_test(tc, acknowledgements_are_counted_by_object);
