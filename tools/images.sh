@@ -185,6 +185,8 @@ small_image() {
 }
 
 lock "$CACHE/images.sh.lock" "the image build"
+# Working containers of a build that was cut short would keep images from being replaced.
+[ "$builder" != store ] || buildah_ rm --all >/dev/null 2>&1 || true
 case $only in
 '' | mesh) mesh_images ;;
 esac

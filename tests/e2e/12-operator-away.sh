@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # The operator is killed and stays away for a while: traffic goes on; a new pod waits, and comes up by
 # itself when the operator is back.
+# e2e: alone
 
 need_shop && need_bare || { fail "fixtures"; exit 1; }
 no_policies

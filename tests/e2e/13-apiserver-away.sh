@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # The API server is killed and its history compacted: no endpoint is dropped, all recovers by itself.
+# e2e: alone
 
 if ! ours; then
     skip "API server killed" "disturbs the control plane"

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # The webhooks' certificate and caBundle are kept right, and pods go on being injected meanwhile, by the
 # same injector. The validating webhook refuses what cannot be meant, and warns of the rest.
+# e2e: alone
 
 hooks=tulle-e2e-hooks
 ns_make "$hooks" istio-injection=enabled

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # Certificates of a minute are renewed at half of their life, again and again, and no request fails
 # over it.
+# e2e: alone
 
 need_shop || { fail "fixtures"; exit 1; }
 no_policies

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # Two replicas of the operator: each serves proxies, one writes statuses and counts the proxies of both.
 # Either is killed under load: traffic and statuses go on.
+# e2e: alone
 
 need_shop || { fail "fixtures"; exit 1; }
 no_policies

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # The charts: what is rendered follows from values alone, every profile is what this API server takes,
 # values of Istio's do what they say or are named, and the operator's rights are those it uses.
+# e2e: alone
 
 operator_sa=system:serviceaccount:$SYSTEM:tulle-operator
 charts() { # FLAGS: both charts, rendered

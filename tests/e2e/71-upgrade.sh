@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # From the previous commit's charts to these, to the profile `ha`, back by `helm rollback`: under load,
 # without a failed request, under one root.
+# e2e: alone
 
 need_shop || { fail "fixtures"; exit 1; }
 no_policies

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # Debian's Prometheus scrapes the mesh; every query of both boards is run against it and returns the
 # figures that the load client counted.
+# e2e: alone
 
 . "$ROOT/tools/demo/prometheus.sh"
 need_shop || { fail "fixtures"; exit 1; }

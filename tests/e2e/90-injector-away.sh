@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # Without injector: pods of other namespaces start as ever, those of labelled ones are refused with a
 # reason, and come by themselves when it is back.
+# e2e: alone
 
 need_shop && need_bare || { fail "fixtures"; exit 1; }
 

@@ -3,6 +3,8 @@
 # A cluster of the user's own: KUBECONFIG names it, images are pushed to a registry, which asks for a
 # password, and pulled from there by the node with the Secret that chart and Mesh name. The cluster is
 # the test's, used as a stranger: by a kubeconfig elsewhere, with nothing loaded into its node.
+# e2e: alone
+# e2e: by name
 
 if ! ours; then
     skip "a cluster of yours" "this run is one"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # helm uninstall leaves the custom resource definitions and the users' objects, and nothing else.
+# e2e: alone
 
 if [ -n "${E2E_KEEP:-}" ]; then
     skip "uninstall" "E2E_KEEP is set"

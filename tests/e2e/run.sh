@@ -101,6 +101,31 @@ installed() {
         grep -q "\"$TULLE_HUB/tulle-operator:$TULLE_TAG\""
 }
 
+run_test() { # FILE
+    local begun=$SECONDS rc
+    TEST=$(basename "$1" .sh)
+    ( . "$1" )
+    rc=$?
+    [ $rc -eq 0 ] || grep -q "^FAIL  $TEST:" "$E2E_DIR/results" ||
+        fail "the test ended early (status $rc)"
+    if grep -q "^FAIL  $TEST:" "$E2E_DIR/results"; then
+        diagnose "$E2E_DIR/diag/$TEST"
+        progress "$TEST failed after $((SECONDS - begun)) s; logs and state in $E2E_DIR/diag/$TEST"
+    else
+        progress "$TEST: $((SECONDS - begun)) s"
+    fi
+}
+is_marked() { grep -q "^# e2e: $2\$" "$1"; } # FILE MARK
+
+# Marks in a test's head:
+#   # e2e: beside   has namespaces of its own and disturbs nobody: runs beside those that follow
+#   # e2e: alone    disturbs control plane or node: those beside have ended before it begins
+#   # e2e: by name  runs only when it is named
+beside=()
+join() {
+    [ ${#beside[@]} -eq 0 ] || wait "${beside[@]}"
+    beside=()
+}
 for f in tests/e2e/[0-9][0-9]-*.sh; do
     TEST=$(basename "$f" .sh)
     if ! is_wanted "$f"; then
@@ -108,19 +133,17 @@ for f in tests/e2e/[0-9][0-9]-*.sh; do
         [ "$TEST" = 01-install ] && ! installed ||
             continue
     fi
-    before=$(grep -c '^FAIL' "$E2E_DIR/results")
-    begun=$SECONDS
-    ( . "$f" )
-    rc=$?
-    [ $rc -eq 0 ] || [ "$(grep -c '^FAIL' "$E2E_DIR/results")" -gt "$before" ] ||
-        fail "the test ended early (status $rc)"
-    if [ "$(grep -c '^FAIL' "$E2E_DIR/results")" -gt "$before" ]; then
-        diagnose "$E2E_DIR/diag/$TEST"
-        progress "$TEST failed after $((SECONDS - begun)) s; logs and state in $E2E_DIR/diag/$TEST"
+    if [ ${#wanted[@]} -eq 0 ] && is_marked "$f" "by name"; then
+        skip "all of it" "runs by name alone: tests/e2e/run.sh $TEST"
+    elif is_marked "$f" beside; then
+        run_test "$f" &
+        beside+=($!)
     else
-        progress "$TEST: $((SECONDS - begun)) s"
+        ! is_marked "$f" alone || join
+        run_test "$f"
     fi
 done
+join
 
 if ! ours && ! helm status tulle -n "$SYSTEM" >/dev/null 2>&1; then
     ns_drop "$SYSTEM"

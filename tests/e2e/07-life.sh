@@ -3,9 +3,11 @@
 # Pods live and die: no byte of an application leaves before its proxy is ready, and what it says last
 # still arrives; StatefulSets, headless services, Jobs and CronJobs; eviction, scaling and restart under
 # load. The native form of the sidecar and the classic one.
+# e2e: beside
 
 life=tulle-e2e-life
 out=$E2E_DIR/life.json
+k get namespace "$life" >/dev/null 2>&1 && ns_drop "$life" && ns_gone "$life" # of a run that was cut short
 ns_make "$life" istio-injection=enabled
 
 # What makes a pod's sidecar a classic container that the application waits for.
@@ -119,7 +121,8 @@ $(form "$1" "        ")
               $after; exit \$rc
 EOF
 }
-# An application that is told to end takes three seconds, and calls out with its last breath.
+# An application that is told to end takes three seconds, and calls out with its last breath. (That it
+# listens is how a classic sidecar sees that it is not gone yet.)
 last_yaml() { # FORM
     cat <<EOF
 apiVersion: v1
@@ -142,6 +145,7 @@ spec:
           trap 'sleep 3;
           curl -sS --max-time 5 -o /dev/null -w "last %{http_code}\n" http://web-native/;
           exit 0' TERM;
+          while :; do busybox nc -l -p 9999 </dev/null; done &
           echo up; while :; do sleep 0.1; done
 EOF
 }
@@ -166,6 +170,9 @@ spec:
 EOF
 }
 deploy() { "$@" | k apply -n "$life" -f - >/dev/null; }
+job_ip() { # NAME: of its pod
+    k get pods -n "$life" -l "job-name=$1" -o jsonpath='{.items[0].status.podIP}'
+}
 job_done() { # NAME
     k get job -n "$life" "$1" -o json | jq -e 'any(.status.conditions[]?; .type == "Complete" and
         .status == "True")' >/dev/null
@@ -231,15 +238,20 @@ check "a StatefulSet restarts in order" roll_db
 check "and is reached again" eventually 15 says '"service":"db-1"' body "$life" "$probe" http://db-1.db:8080/
 
 # --- the first byte and the last
+# (Not the kubelet's probes of pods outside the mesh, which come from the node's address.)
+between_pods='tcp and src net 10.244.0.0/24 and dst net 10.244.0.0/24 and not host 10.244.0.1'
 for form in native classic; do
-    ours && capture_start "$E2E_DIR/first-$form.pcap" tcp port 8080
+    ours && capture_start "$E2E_DIR/first-$form.pcap" "$between_pods and port 8080"
     check "$form: a Job that calls at once" deploy first_yaml $form
     check "$form: ends well" eventually 40 job_done "first-$form"
     check "$form: its first calls were answered" same "$(k logs -n "$life" "job/first-$form" -c first |
         grep -c '^first .* 200$')" 3
     if ours; then
         check "$form: (captured)" capture_stop "$E2E_DIR/first-$form.pcap"
-        check "$form: not one byte of it was readable" same "$(plain_count "$E2E_DIR/first-$form.pcap")" 0
+        check "$form: not one byte of it was readable" same "$(plain_count "$E2E_DIR/first-$form.pcap" \
+            "host $(job_ip "first-$form")")" 0
+        check "$form: and there were some" between "$(payload_count "$E2E_DIR/first-$form.pcap" \
+            "host $(job_ip "first-$form")")" 3 1000
     fi
     check "$form: a pod with last words" deploy last_yaml $form
     check "$form: runs" runs "last-$form"
