@@ -138,6 +138,8 @@ static void stream_over(struct stream *s)
     stream_record(s);
     s->state = STREAM_OVER;
     up_cancel(&s->attempt);
+    if (s->retries)
+        cluster->retries--;
     up_cluster_unref(cluster);
     s->attempt.cluster = NULL;
     know_wait_cancel(&s->waiter);
@@ -320,6 +322,14 @@ static bool stream_retry(struct stream *s, const struct retry_outcome *o)
     }
     if (!s->replayable)
         return false;
+    struct up_cluster *c = s->attempt.cluster;
+    if (s->retries == 0) { /* a stream is in one retry at a time: counted once, until it is over */
+        if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {
+            s->flags |= FLAG_UO;
+            return false;
+        }
+        c->retries++;
+    }
     struct up_host *h = s->attempt.host;
     if (h && s->attempt.n_tried < N_OF(s->attempt.tried))
         s->attempt.tried[s->attempt.n_tried++] = h; /* compared, never followed */
