@@ -233,6 +233,9 @@ integration: all ## against a real API server
 	$(Q)tests/integration/run.sh $(O)
 e2e: all ## against the real cluster, with the images as built
 	$(Q)tests/e2e/run.sh $(O)
+mutations: all ## break one feature at a time: its scenario must turn red (E2E=1: its e2e test, too; a minute each)
+	$(Q)tests/scenario/mutations.sh
+	$(if $(E2E),$(Q)tests/e2e/mutations.sh)
 BENCH := $(addprefix $(O)/bench/,load backend relay)
 # Programs of benchmarks: bench/<name>.c with what the proxy looks down on.
 $(O)/bench/%: bench/%.c $(call archives_of,proxy) | $(PBH)
@@ -266,7 +269,7 @@ help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-22s %s\n", $$1, $$2}'
 
 .PHONY: all install deps unit check scenario asan check-asan tsan check-tsan clang golden fuzz \
-	cluster-up cluster-down integration e2e bench bench-fleet demo demo-clean test manifests docs graph lint \
+	cluster-up cluster-down integration e2e mutations bench bench-fleet demo demo-clean test manifests docs graph lint \
 	format clean help
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -25,6 +25,9 @@ weights-ignored^04^v2 got its tenth^mesh/match/route.c^uint32_t at = (uint32_t)(
 faults-ignored^09^one request in five fails^mesh/match/route.c^return (uint64_t)dice * 10000 >> 32 < permyriad;^return permyriad > 10000 && dice;
 retries-ignored^09^the faults are retried away^proxy/stream.c^if (!r || s->answered || !retry_wanted(r, o))^if (!r || s->answered || !retry_wanted(r, o) || s->retries == 0)
 status-optimistic^04^its status does not claim an acknowledgement that nobody gave^mesh/api/status.c^} else if (in->interested == 0) {^} else if (in->interested > 1000000) {
+strangers-while-asking^07^native: not one byte of it was readable^proxy/incoming.c^if ((events & CHAN_READ) && !in->asking)^if (events & CHAN_READ)
+headless-passed-through^07^and never otherwise^proxy/upstream/cluster.c^if (!svc || svc->n_clusters != 1 || svc->clusters[0].original_dst)^if (!svc || svc->n_clusters)
+replicas-not-counted^20^is acknowledged by the proxies of both^operator/replicas.c^        to->acked += t->acked;^        to->acked += 0;
 dns-capture-off^05^curl http://frontend.example.com/ (glibc)^helm^--set meshConfig.proxy.dnsCapture=false^
 probes-not-rewritten^02^the readiness probe is rewritten, and passes^helm^--set meshConfig.proxy.rewriteAppProbes=false^
 injector-not-required^90^is refused, and the event says by whom^helm^--set sidecarInjectorWebhook.failurePolicy=Ignore^
@@ -90,7 +93,7 @@ one() {
 }
 
 mkdir "$work/src"
-cp -a Makefile VERSION proto lib mesh operator injector cli proxy tools "$work/src"
+cp -a Makefile VERSION proto lib mesh operator injector cli proxy tools manifests "$work/src"
 echo "building the copy to mutate"
 make -s -j"$(nproc)" -C "$work/src" BUILD="$work/build" all >"$E2E_DIR/build.log" 2>&1 ||
     { tail "$E2E_DIR/build.log"; exit 1; }

@@ -21,6 +21,7 @@ outlier-for-ever^outlier^proxy/upstream/cluster.c^if (now < h->outlier.ejected_u
 pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
 pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
 pool-per-connection^pool-requests^proxy/upstream/pool.c^!(max && u->served >= max)^!(max && u->served > 1000)
+pool-retries^pool-retries^proxy/stream.c^if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {^if (c->cfg.pool.max_retries && c->retries > 1000) {
 pool-idle^pool-idle^proxy/upstream/pool.c^ms ? ms * NS_PER_MS : c->worker->limits->idle_timeout_ns^c->worker->limits->idle_timeout_ns + ms
 balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_request(s, dice_a, dice_b);^    return dice_a == dice_b ? lb_least_request(s, dice_a, dice_b) : lb_round_robin(s);
 rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;
@@ -48,7 +49,7 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/tulle-mutations.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/src"
-cp -a Makefile VERSION proto lib mesh operator injector cli proxy tools tests "$work/src"
+cp -a Makefile VERSION proto lib mesh operator injector cli proxy tools tests manifests "$work/src"
 echo "building the copy to mutate"
 make -s -j"$(nproc)" -C "$work/src" BUILD="$work/build" all >"$work/log" 2>&1 ||
     { tail "$work/log"; exit 1; }
