@@ -214,7 +214,7 @@ def percentile(values, p):
 
 
 def run(o, work):
-    os.environ.setdefault("IT_ETCD_PORT", "24379")
+    os.environ.setdefault("IT_ETCD_PORT", "26379")
     os.environ["TULLE_CLUSTER_DIR"] = f"{work}/api"
     server = f"{ROOT}/tests/integration/kube/apiserver.sh"
     subprocess.run([server, "up"], check=True, stdout=subprocess.DEVNULL)
