@@ -18,7 +18,7 @@ check "DestinationRule is accepted" eventually 10 is_true "$SHOP" dr checkout Ac
 check "a caller uses them" eventually 10 answers 200 "$SHOP" "$loader" http://checkout/
 check "proxies have acknowledged the VirtualService" eventually 10 programmed "$SHOP" vs checkout
 check "proxies have acknowledged the DestinationRule" eventually 10 programmed "$SHOP" dr checkout
-check "kubectl get vs shows it" says '^checkout .* True +True +[1-9][0-9]*/[1-9]' k get vs -n "$SHOP"
+check "kubectl get vs shows it" says '^checkout .* Programmed +[1-9][0-9]*/[1-9]' k get vs -n "$SHOP"
 check "10,000 requests, none failed" ten_thousand
 # Five standard deviations of a binomial with n = 10,000 and p = 0.1 are 150.
 check "v2 got its tenth" between "$(versions v2)" 850 1150
