@@ -52,7 +52,7 @@ check "Istio's value that has one is not" \
     not says WARNING notes --set meshConfig.accessLogFile=/dev/stdout,global.logging.level=default:info
 check "helm test" helm test tulle -n "$SYSTEM" --timeout 120s
 
-check "the operator writes statuses" may patch virtualservices.networking.istio.io/status -n default
+check "the operator writes statuses" may patch virtualservices.networking.istio.io --subresource status -n default
 check "and not what users wrote" may_not patch virtualservices.networking.istio.io -n default
 check "it does not read secrets elsewhere" may_not get secrets -n default
 check "it starts no pods" may_not create pods -n default
