@@ -377,6 +377,15 @@ static void keep_what_runs(struct cluster *c, const json_t *deployment, struct f
         json_object_set_new(*kept, "hub", json_stringn(image, (size_t)(end - image)));
         f->hub = json_string_value(json_object_get(*kept, "hub"));
     }
+    /* A tag of the user's own stays; that of the release which runs gives way to this one's. */
+    const char *tag = end ? strchr(end, ':') + 1 : NULL;
+    const char *release = json_string_value(
+        json_object_get(json_object_get(json_object_get(deployment, "metadata"), "labels"),
+                        "app.kubernetes.io/version"));
+    if (tag && !f->tag && (!release || strcmp(tag, release) != 0)) {
+        json_object_set_new(*kept, "tag", json_string(tag));
+        f->tag = json_string_value(json_object_get(*kept, "tag"));
+    }
 }
 
 static int print_objects(const json_t *objects)

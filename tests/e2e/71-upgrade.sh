@@ -3,6 +3,7 @@
 # From the previous commit's charts to these, to the profile `ha`, back by `helm rollback`: under load,
 # without a failed request, under one root.
 # e2e: alone
+# e2e: by name
 
 need_shop || { fail "fixtures"; exit 1; }
 no_policies
