@@ -550,12 +550,16 @@ static int remove_written(struct cluster *c, struct err *err)
         if (remove_object(c, kube_resource(rows[i].kind), SYSTEM, rows[i].name, err) < 0)
             return -1;
     if (cluster_send(c, "GET", "/api/v1/configmaps",
-                     "fieldSelector=metadata.name%3Distio-ca-root-cert&" OURS, NULL, NULL, &maps,
+                     "fieldSelector=metadata.name%3Distio-ca-root-cert&labelSelector="
+                     "app.kubernetes.io%2Fmanaged-by%3Dtulle-operator", NULL, NULL, &maps,
                      err) < 0)
         return err_wrap(err, "root bundles");
-    json_array_foreach(json_object_get(maps, "items"), i,
-                       x) if (remove_object(c, kube_resource(KUBE_CONFIG_MAP), kube_namespace(x),
-                                            kube_name(x), err) < 0) return -1;
+    json_array_foreach(json_object_get(maps, "items"), i, x)
+    {
+        if (remove_object(c, kube_resource(KUBE_CONFIG_MAP), kube_namespace(x), kube_name(x),
+                          err) < 0)
+            return -1;
+    }
     return 0;
 }
 
