@@ -5,6 +5,7 @@ Every scenario has a loopback network of its own, so that they can run side by s
 port numbers: pods, their applications and the proxy's listeners are addresses of 127.0.0.0/8.
 """
 import concurrent.futures
+import errno
 import glob
 import os
 import queue
@@ -146,7 +147,7 @@ class Server:
         self.open = set()
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind(address)
+        bind(self.sock, address)
         self.sock.listen(256)
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -270,7 +271,7 @@ class Health:
         self.says, self.open, self.requests, self.paths = says, set(), 0, []
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind(address)
+        bind(self.sock, address)
         self.sock.listen(16)
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -941,7 +942,7 @@ class Scenario:
     def do_listen_at(self, name, address):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((address, self.port))
+        bind(s, (address, self.port))
         s.listen(16)
         s.settimeout(WAIT)
         self.listeners[name] = s
@@ -965,7 +966,7 @@ class Scenario:
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.pod(name)
-        s.bind((self.app_address(name), self.port))
+        bind(s, (self.app_address(name), self.port))
         s.listen(16)
         s.settimeout(WAIT)
         self.listeners[name] = s
@@ -1147,6 +1148,19 @@ class Scenario:
 
 PORTS = set()
 PORTS_LOCK = threading.Lock()
+
+
+def bind(sock, address):
+    """Another run that looks for a free port (below) holds the number for a moment, at all addresses."""
+    until = time.monotonic() + 2
+    while True:
+        try:
+            sock.bind(address)
+            return
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def free_port():
