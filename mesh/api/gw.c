@@ -44,23 +44,13 @@ void shape_server_tls(const struct rd *d, void *ret)
     rd_strings(d, "cipherSuites", &x->ciphers);
 }
 
-static void port(const struct rd *d, void *ret)
-{
-    struct api_port *x = ret;
-
-    rd_str(d, "name", &x->name);
-    rd_str(d, "protocol", &x->protocol);
-    rd_port(d, "number", &x->number);
-    rd_port(d, "targetPort", &x->target_port);
-}
-
 static void server(const struct rd *d, void *ret)
 {
     struct gw_server *x = ret;
     struct rd at;
 
     if (rd_obj(d, "port", &at))
-        port(&at, &x->port);
+        rd_api_port(&at, &x->port);
     rd_str(d, "bind", &x->bind);
     rd_str(d, "name", &x->name);
     rd_str(d, "defaultEndpoint", &x->default_endpoint);

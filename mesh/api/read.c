@@ -567,7 +567,7 @@ void rd_target_refs(const struct rd *spec, struct api_target_refs *ret)
     ret->n = n + 1;
 }
 
-static void port(const struct rd *d, void *ret)
+void rd_api_port(const struct rd *d, void *ret)
 {
     struct api_port *p = ret;
 
@@ -579,7 +579,7 @@ static void port(const struct rd *d, void *ret)
 
 void rd_ports(const struct rd *d, const char *key, struct api_ports *ret)
 {
-    ret->p = rd_array(d, key, sizeof *ret->p, port, &ret->n);
+    ret->p = rd_array(d, key, sizeof *ret->p, rd_api_port, &ret->n);
 }
 
 bool rd_percent(const struct rd *d, const char *key, double *ret)

@@ -74,6 +74,7 @@ void rd_named_matches(const struct rd *d, const char *key, bool lower,
                       struct api_named_matches *ret);
 void rd_selector(const struct rd *d, const char *key, const char *labels, struct api_selector *ret);
 void rd_target_refs(const struct rd *spec, struct api_target_refs *ret);
+void rd_api_port(const struct rd *d, void *ret); /* struct api_port */
 void rd_ports(const struct rd *d, const char *key, struct api_ports *ret);
 /* A share in percent: {value: 12.5}; *ret untouched when absent. */
 bool rd_percent(const struct rd *d, const char *key, double *ret);

@@ -13,23 +13,13 @@ static enum sc_capture capture_of(const struct rd *d)
     return (enum sc_capture)rd_enum(d, "captureMode", names, SC_CAPTURE_DEFAULT);
 }
 
-static void port(const struct rd *d, void *ret)
-{
-    struct api_port *x = ret;
-
-    rd_str(d, "name", &x->name);
-    rd_str(d, "protocol", &x->protocol);
-    rd_port(d, "number", &x->number);
-    rd_port(d, "targetPort", &x->target_port);
-}
-
 static void ingress(const struct rd *d, void *ret)
 {
     struct sc_ingress *x = ret;
     struct rd at;
 
     if (rd_obj(d, "port", &at))
-        port(&at, &x->port);
+        rd_api_port(&at, &x->port);
     rd_str(d, "bind", &x->bind);
     rd_str(d, "defaultEndpoint", &x->default_endpoint);
     x->capture = capture_of(d);
@@ -41,7 +31,7 @@ static void egress(const struct rd *d, void *ret)
 {
     struct sc_egress *x = ret;
 
-    x->port = rd_new(d, "port", sizeof *x->port, port);
+    x->port = rd_new(d, "port", sizeof *x->port, rd_api_port);
     rd_str(d, "bind", &x->bind);
     x->capture = capture_of(d);
     rd_lower_strings(d, "hosts", &x->hosts);
