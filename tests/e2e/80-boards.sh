@@ -27,10 +27,13 @@ all_answer() { # BOARD SERVICE SECONDS: each query gives at least one series
     done < <(tools/boards.py queries "$1" "$SHOP" "$2" "$3")
     return $bad
 }
-scrapes() { # targets that are up
-    local up down
+# Every target was scraped once: what the pods counted before is in the figures from here on.
+scrapes() {
+    local up down unread
     up=$(prom_query 'count(up{job="pods"} == 1)') down=$(prom_query 'count(up == 0)')
-    [ "$up" -ge 6 ] && [ "$down" = 0 ] || { echo "$up up, $down down"; return 1; }
+    unread=$(prom_unread) || return 1
+    [ "$up" -ge 6 ] && [ "$down" = 0 ] && [ "$unread" = 0 ] ||
+        { echo "$up up, $down down, $unread not scraped yet"; return 1; }
 }
 run_load() {
     load "$SHOP" "$loader" --rate 100 --seconds 20 http://frontend/ >"$out" && no_failure "$out"

@@ -6,6 +6,7 @@
 #
 #   prom_start FOLDER    starts both on loopback ports; sets PROM_URL
 #   prom_query EXPR      the value of an instant query; the first series' where there are several
+#   prom_unread          how many of the pods it knows of it has not scraped yet
 #   prom_stop FOLDER
 
 PROM_CACHE=${TULLE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/tulle}
@@ -108,3 +109,7 @@ prom_json() { # EXPR: the result's series
         jq -c .data.result
 }
 prom_query() { prom_json "$1" | jq -r '.[0].value[1] // "0"'; }
+prom_unread() {
+    curl -sf --noproxy '*' --max-time 10 "$PROM_URL/api/v1/targets?state=active" |
+        jq '[.data.activeTargets[] | select(.health == "unknown")] | length'
+}
