@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # `make test`: set up what is missing, build with gcc and clang, run everything. Slow set-up (the Go
-# build of the test cluster) runs beside the C build and is cached outside the work tree.
+# build of the test cluster) runs beside the C build and is cached outside the work tree. What needs
+# no cluster and much CPU (clang, the sanitizers) runs beside the tests on the cluster, which mostly
+# wait, and behind them: nice.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 start=$SECONDS
@@ -31,16 +33,29 @@ if [ "$(id -u)" -eq 0 ]; then
     cluster_pid=$!
 fi
 
+# Sanitizers are slow, and slower beside others: Check's limit for one test is ten times as long.
+beside() {
+    local rc=0 target
+    for target in "FLAVOUR=clang all" check-asan check-tsan; do
+        echo "--- make $target"
+        # shellcheck disable=SC2086
+        CK_TIMEOUT_MULTIPLIER=10 nice -n 19 make -j"$jobs" $target || { rc=1; echo "FAILED: make $target"; }
+    done
+    return $rc
+}
+
 step "build with gcc" make -j"$jobs" all
-step "build with clang" make -j"$jobs" FLAVOUR=clang all
 step "layers" tools/graph.sh
 step "support table, schemas and references agree" tools/crds.py --check
 step "check" make -j"$jobs" check
 if [ "$cluster" = yes ]; then
     step "demo without a cluster" tools/demo/local.sh --check "${BUILD:-build}/release/bin"
 fi
-step "check under ASan and UBSan" make -j"$jobs" check-asan
-step "check under TSan" make -j"$jobs" check-tsan
+
+beside_log=$(mktemp)
+say "clang, ASan and UBSan, TSan: begun beside what follows"
+beside >"$beside_log" 2>&1 &
+beside_pid=$!
 
 if [ "$cluster" = yes ]; then
     say "test cluster: waiting for its build"
@@ -65,7 +80,15 @@ elif [ "${CI:-}" = true ]; then
 else
     echo "skipped: demo, integration and e2e (namespaces and the test cluster need root)"
 fi
-rm -f "$cluster_log"
+
+finish_beside() {
+    local rc=0
+    wait "$beside_pid" || rc=$?
+    grep -vE '^(  [A-Z]+ |make\[)' "$beside_log"
+    return $rc
+}
+step "build with clang; check under ASan, UBSan and TSan" finish_beside
+rm -f "$cluster_log" "$beside_log"
 
 say "result"
 if [ ${#failed[@]} -gt 0 ]; then

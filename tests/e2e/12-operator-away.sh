@@ -72,7 +72,7 @@ Y
 check "a service that nobody has called" stranger
 check "warm" eventually 20 answers 200 "$SHOP" "$probe" http://frontend/
 restarts=$(crashes)
-load_start "$out" "$SHOP" "$loader" --rate 100 --seconds 60 http://frontend/
+load_start "$out" "$SHOP" "$loader" --rate 100 --seconds 45 http://frontend/
 sleep 1
 check "the operator is killed" operator_off
 check "traffic goes on" throughout 4 answers 200 "$SHOP" "$probe" http://frontend/
