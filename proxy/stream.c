@@ -92,7 +92,12 @@ static void stream_record(struct stream *s)
         .user_agent = http_head_get(&s->req, SL("user-agent")),
         .forwarded_for = http_head_get(&s->req, SL("x-forwarded-for")),
         .request_id = s->request_id,
+        .first_byte_ns = s->upstream_ns >= 0 ? s->first_sent_ns + s->upstream_ns - s->start_ns : -1,
+        .connection = info->id,
+        .attempts = s->ready || s->retries ? s->retries + 1 + s->reused_replay : 0,
         .head = &s->req,
+        .answer = s->answer,
+        .trailers = s->answer_trailers,
         .protocol = version_text(s->req.version),
         .grpc_status = s->grpc_status,
         .status = s->status,
@@ -203,6 +208,7 @@ static void stream_reply(struct stream *s, unsigned status, unsigned flags, cons
     s->flags |= flags;
     s->details = details;
     s->answered = true;
+    s->answer = telemetry_keep(s->worker, &h, &s->arena);
     s->state = STREAM_ANSWER;
     s->ops->head(s, &h);
     if (text.len && !bare) {
@@ -398,6 +404,7 @@ static void attempt_head(struct up_attempt *a, struct http_head *head, bool inte
     s->grpc_status = arena_slice(&s->arena, http_head_get(head, SL("grpc-status")));
     s->details = "via_upstream";
     s->answered = true;
+    s->answer = telemetry_keep(s->worker, head, &s->arena);
     s->state = STREAM_ANSWER;
     buf_fini(&s->body); /* no retry any more */
     if (!s->req_ended)
@@ -419,6 +426,7 @@ static void attempt_end(struct up_attempt *a, struct http_head *trailers)
         s->grpc_status = arena_slice(&s->arena, http_head_get(trailers, SL("grpc-status")));
     if (trailers)
         headers_trailers(trailers);
+    s->answer_trailers = trailers;
     stream_finish(s, trailers);
 }
 

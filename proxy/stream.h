@@ -81,6 +81,7 @@ struct stream {
     unsigned status, flags;
     const char *details, *upstream_failure;
     char detail_text[256];
+    const struct http_head *answer, *answer_trailers; /* as record has them */
     struct slice request_id, authority_received;
     struct sock_addr upstream_addr;
     struct slice upstream_principal, grpc_status;

@@ -2,6 +2,7 @@
 #include "proxy/telemetry.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
@@ -9,6 +10,7 @@
 #include "lib/http/head.h"
 #include "lib/obs/accesslog.h"
 #include "lib/obs/metrics.h"
+#include "lib/obs/tracectx.h"
 #include "proxy/down.h"
 #include "proxy/logpipe.h"
 #include "proxy/worker.h"
@@ -95,6 +97,7 @@ struct telemetry {
     struct late *late;                /* records that wait for a peer's labels */
     unsigned n_late;
     uint64_t log_dropped;             /* already counted in the metric */
+    char hostname[65];
 };
 
 int telemetry_new(struct metrics *metrics, int log_fd, struct worker *w, struct err *err)
@@ -111,7 +114,7 @@ int telemetry_new(struct metrics *metrics, int log_fd, struct worker *w, struct 
 char *response_flags_text(unsigned flags, char ret[64])
 {
     static const char *const names[] = {
-#define X(name, meaning) #name,
+#define X(name, long_name, meaning) #name,
         RESPONSE_FLAGS(X)
 #undef X
     };
@@ -321,34 +324,109 @@ static void req_value(const struct record *r, struct slice name, struct buf *out
         buf_add_slice(out, http_head_get(r->head, name));
 }
 
+static void flags_long(unsigned flags, struct buf *out)
+{
+    static const char *const names[] = {
+#define X(name, long_name, meaning) #long_name,
+        RESPONSE_FLAGS(X)
+#undef X
+    };
+    const char *sep = "";
+    for (unsigned i = 0; i < FLAG_COUNT; i++)
+        if (flags & (1u << i)) {
+            buf_addf(out, "%s%s", sep, names[i]);
+            sep = ",";
+        }
+}
+
+static void resp_value(const struct record *r, struct slice name, struct buf *out)
+{
+    if (slice_is(name, "x-envoy-upstream-service-time") && r->upstream_ns >= 0)
+        buf_add_u64(out, (uint64_t)(r->upstream_ns / NS_PER_MS));
+    else if (slice_is(name, ":status") && r->status)
+        buf_add_u64(out, r->status);
+    else if (r->answer)
+        buf_add_slice(out, http_head_get(r->answer, name));
+}
+
+/* The trace that the request belongs to: W3C's header, or B3's. */
+static void trace_value(const struct record *r, struct buf *out)
+{
+    struct trace_ctx t;
+    char hex[2 * sizeof t.trace_id + 1];
+    if (!r->head)
+        return;
+    if (trace_parse_w3c(http_head_get(r->head, SL("traceparent")), &t) == ERR_OK)
+        buf_add_str(out, trace_hex(t.trace_id, sizeof t.trace_id, hex));
+    else
+        buf_add_slice(out, http_head_get(r->head, SL("x-b3-traceid")));
+}
+
+static void add_port(struct buf *out, const struct sock_addr *a)
+{
+    if (sock_addr_set(a))
+        buf_add_u64(out, sock_addr_port(a));
+}
+
 static void line_value(void *user, enum al_op op, struct slice arg, struct buf *out)
 {
     const struct line *l = user;
     const struct record *r = l->r;
+    const struct worker *w = l->w;
     char flags[64];
     switch (op) {
     case AL_START_TIME: al_time(r->start_wall_ns, arg, out); break;
     case AL_REQ: req_value(r, arg, out); break;
-    case AL_RESP:
-        if (slice_is(arg, "x-envoy-upstream-service-time") && r->upstream_ns >= 0)
-            buf_add_u64(out, (uint64_t)(r->upstream_ns / NS_PER_MS));
+    case AL_RESP: resp_value(r, arg, out); break;
+    case AL_TRAILER:
+        if (r->trailers)
+            buf_add_slice(out, http_head_get(r->trailers, arg));
         break;
     case AL_PROTOCOL: add_text(out, r->tcp ? NULL : r->protocol); break;
     case AL_RESPONSE_CODE: buf_add_u64(out, r->status); break;
     case AL_RESPONSE_FLAGS: add_text(out, response_flags_text(r->flags, flags)); break;
+    case AL_RESPONSE_FLAGS_LONG: flags_long(r->flags, out); break;
     case AL_RESPONSE_CODE_DETAILS: add_text(out, r->details); break;
     case AL_CONNECTION_TERMINATION_DETAILS: add_text(out, r->termination); break;
     case AL_UPSTREAM_TRANSPORT_FAILURE_REASON: add_text(out, r->upstream_failure); break;
     case AL_BYTES_RECEIVED: buf_add_u64(out, r->bytes_received); break;
     case AL_BYTES_SENT: buf_add_u64(out, r->bytes_sent); break;
     case AL_DURATION: buf_add_u64(out, (uint64_t)(r->duration_ns / NS_PER_MS)); break;
-    case AL_UPSTREAM_HOST: add_addr(out, &r->upstream, true); break;
+    case AL_RESPONSE_DURATION:
+        if (r->first_byte_ns >= 0)
+            buf_add_u64(out, (uint64_t)(r->first_byte_ns / NS_PER_MS));
+        break;
+    case AL_UPSTREAM_HOST:
+    case AL_UPSTREAM_REMOTE_ADDRESS: add_addr(out, &r->upstream, true); break;
+    case AL_UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: add_addr(out, &r->upstream, false); break;
+    case AL_UPSTREAM_REMOTE_PORT: add_port(out, &r->upstream); break;
+    case AL_UPSTREAM_REQUEST_ATTEMPT_COUNT: buf_add_u64(out, r->attempts); break;
+    case AL_UPSTREAM_PROTOCOL:
+        if (!r->tcp && r->upstream_ns >= 0)
+            buf_add_str(out, "HTTP/1.1");
+        break;
     case AL_UPSTREAM_CLUSTER:
     case AL_UPSTREAM_CLUSTER_RAW: buf_add_slice(out, r->cluster); break;
-    case AL_UPSTREAM_LOCAL_ADDRESS: add_addr(out, &r->upstream_local, true); break;
     case AL_DOWNSTREAM_LOCAL_ADDRESS: add_addr(out, &r->orig, true); break;
-    case AL_DOWNSTREAM_REMOTE_ADDRESS: add_addr(out, &r->peer, true); break;
-    case AL_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: add_addr(out, &r->peer, false); break;
+    case AL_DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: add_addr(out, &r->orig, false); break;
+    case AL_DOWNSTREAM_LOCAL_PORT: add_port(out, &r->orig); break;
+    case AL_DOWNSTREAM_REMOTE_ADDRESS:
+    case AL_DOWNSTREAM_DIRECT_REMOTE_ADDRESS: add_addr(out, &r->peer, true); break;
+    case AL_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
+    case AL_DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: add_addr(out, &r->peer, false); break;
+    case AL_DOWNSTREAM_REMOTE_PORT: add_port(out, &r->peer); break;
+    case AL_DOWNSTREAM_LOCAL_URI_SAN:
+        if (r->inbound && r->mtls && w->know.inbound)
+            buf_add_slice(out, w->know.inbound->self.principal);
+        break;
+    case AL_DOWNSTREAM_TLS_VERSION:
+        if (r->inbound && r->mtls)
+            buf_add_str(out, "TLSv1.3"); /* the only one that workloads speak */
+        break;
+    case AL_CONNECTION_ID: buf_add_u64(out, r->connection); break;
+    case AL_STREAM_ID: buf_add_slice(out, r->request_id); break;
+    case AL_TRACE_ID: trace_value(r, out); break;
+    case AL_HOSTNAME: add_text(out, w->telemetry->hostname); break;
     case AL_DOWNSTREAM_PEER_URI_SAN:
         if (r->inbound)
             buf_add_slice(out, r->peer_principal);
@@ -361,7 +439,6 @@ static void line_value(void *user, enum al_op op, struct slice arg, struct buf *
     case AL_ROUTE_NAME: buf_add_slice(out, r->route); break;
     case AL_GRPC_STATUS:
     case AL_GRPC_STATUS_NUMBER: buf_add_slice(out, r->grpc_status); break;
-    default: break; /* no value: written as absent */
     }
 }
 
@@ -382,6 +459,8 @@ static const struct al_program *log_format(struct worker *w)
         }
         al_free(t->format);
         t->format = p;
+        if (al_uses(p, AL_HOSTNAME) && gethostname(t->hostname, sizeof t->hostname - 1) < 0)
+            t->hostname[0] = '\0';
         prog_unref(t->format_of);
         t->format_of = prog_ref(s);
     }
@@ -403,6 +482,30 @@ static void write_line(struct worker *w, const struct record *r)
     struct line l = {r, w};
     al_write(p, line_value, &l, out);
     logpipe_commit(&t->log);
+}
+
+const struct http_head *telemetry_keep(struct worker *w, const struct http_head *answer,
+                                       struct arena *arena)
+{
+    const struct al_program *p = w->telemetry ? log_format(w) : NULL;
+    struct http_head *kept = NULL;
+    struct slice name;
+    if (!p || !al_uses(p, AL_RESP))
+        return NULL;
+    for (size_t i = 0; (name = al_arg(p, AL_RESP, i)).p; i++) {
+        struct slice value = http_head_get(answer, name);
+        if (!value.p)
+            continue;
+        if (!kept) {
+            kept = arena_alloc(arena, sizeof *kept);
+            if (!kept)
+                return NULL;
+            http_head_init(kept, arena);
+        }
+        if (http_head_add(kept, name, arena_slice(arena, value)) != ERR_OK)
+            break;
+    }
+    return kept;
 }
 
 /* --- records --------------------------------------------------------------------------------------------- */
@@ -462,6 +565,8 @@ void telemetry_refused(struct worker *w, const struct down *d, const struct prog
         .start_wall_ns = loop_wall(w->loop) - (loop_now(w->loop) - d->info.start_ns),
         .duration_ns = loop_now(w->loop) - d->info.start_ns,
         .upstream_ns = -1,
+        .first_byte_ns = -1,
+        .connection = d->info.id,
         .flags = flag,
         .details = details,
         .peer = d->info.peer,

@@ -19,33 +19,33 @@ struct worker;
 /* Response flags as Envoy names them; users grep for these. */
 /* clang-format off */
 #define RESPONSE_FLAGS(X)                                         \
-    X(UH,  "no healthy upstream host")                            \
-    X(UF,  "upstream connection failure")                         \
-    X(UO,  "upstream overflow: a circuit breaker's limit")        \
-    X(NR,  "no route")                                            \
-    X(NC,  "no such cluster, or it is withheld")                  \
-    X(URX, "the retry or connect attempt limit was reached")      \
-    X(UT,  "upstream request timeout")                            \
-    X(UC,  "upstream connection termination")                     \
-    X(UR,  "upstream remote reset")                               \
-    X(UPE, "upstream protocol error")                             \
-    X(DC,  "downstream connection termination")                   \
-    X(DPE, "downstream protocol error")                           \
-    X(DI,  "delayed by fault injection")                          \
-    X(FI,  "aborted by fault injection")                          \
-    X(LR,  "local reset")                                         \
-    X(RL,  "rate limited")                                        \
-    X(UAEX,"denied by the external authorizer")                   \
-    X(OM,  "overload: a limit of this proxy was reached")
+    X(UH,  NoHealthyUpstream,             "no healthy upstream host")                       \
+    X(UF,  UpstreamConnectionFailure,     "upstream connection failure")                    \
+    X(UO,  UpstreamOverflow,              "upstream overflow: a circuit breaker's limit")   \
+    X(NR,  NoRouteFound,                  "no route")                                       \
+    X(NC,  NoClusterFound,                "no such cluster, or it is withheld")             \
+    X(URX, UpstreamRetryLimitExceeded,    "the retry or connect attempt limit was reached") \
+    X(UT,  UpstreamRequestTimeout,        "upstream request timeout")                       \
+    X(UC,  UpstreamConnectionTermination, "upstream connection termination")                \
+    X(UR,  UpstreamRemoteReset,           "upstream remote reset")                          \
+    X(UPE, UpstreamProtocolError,         "upstream protocol error")                        \
+    X(DC,  DownstreamConnectionTermination, "downstream connection termination")            \
+    X(DPE, DownstreamProtocolError,       "downstream protocol error")                      \
+    X(DI,  DelayInjected,                 "delayed by fault injection")                     \
+    X(FI,  FaultInjected,                 "aborted by fault injection")                     \
+    X(LR,  LocalReset,                    "local reset")                                    \
+    X(RL,  RateLimited,                   "rate limited")                                   \
+    X(UAEX,UnauthorizedExternalService,   "denied by the external authorizer")              \
+    X(OM,  OverloadManagerTerminated,     "overload: a limit of this proxy was reached")
 /* clang-format on */
 enum {
-#define X(name, meaning) FLAG_BIT_##name,
+#define X(name, long_name, meaning) FLAG_BIT_##name,
     RESPONSE_FLAGS(X)
 #undef X
         FLAG_COUNT,
 };
 enum {
-#define X(name, meaning) FLAG_##name = 1u << FLAG_BIT_##name,
+#define X(name, long_name, meaning) FLAG_##name = 1u << FLAG_BIT_##name,
     RESPONSE_FLAGS(X)
 #undef X
 };
@@ -57,8 +57,13 @@ struct record {
     bool inbound, tcp, grpc;
     bool mtls;                     /* inbound: the caller's; outbound: towards the upstream */
     int64_t start_wall_ns, duration_ns, upstream_ns; /* upstream_ns: to its head; -1: none */
+    int64_t first_byte_ns;         /* from the request's begin to the answer's head; -1: none */
     struct slice method, path, authority, user_agent, forwarded_for, request_id, sni;
-    const struct http_head *head;  /* of the request, for the access log; NULL: TCP */
+    uint64_t connection;           /* down_info.id */
+    unsigned attempts;             /* how often the request was sent or tried to be */
+    /* For the access log: of the request (NULL: TCP), of the answer (what telemetry_keep kept of it, or
+     * our own), the answer's trailers. */
+    const struct http_head *head, *answer, *trailers;
     const char *protocol;          /* "HTTP/1.1", "-" for TCP */
     struct slice grpc_status;
     unsigned status;               /* 0: none was sent */
@@ -68,7 +73,7 @@ struct record {
     const char *termination;       /* connection termination details; NULL: "-" */
     uint64_t bytes_received, bytes_sent;
     struct slice cluster, route;
-    struct sock_addr peer, orig, upstream, upstream_local;
+    struct sock_addr peer, orig, upstream;
     struct slice peer_principal;   /* inbound: the caller's id; outbound: the upstream's */
     struct slice service_host, service_name, service_namespace;
 };
@@ -79,6 +84,10 @@ int telemetry_new(struct metrics *metrics, int log_fd, struct worker *w, struct 
 /* Also writes what is left of the access log. */
 void telemetry_free(struct worker *w);
 void telemetry_record(struct worker *w, const struct record *r);
+/* What the access log will want of an answer's head, copied to `arena`; NULL when it wants nothing of it
+ * (or without memory). The head of an answer is gone long before the request's record is written. */
+const struct http_head *telemetry_keep(struct worker *w, const struct http_head *answer,
+                                       struct arena *arena);
 /* Free the memory of series that metrics_age retired. Worker's thread. */
 void telemetry_reap(struct worker *w);
 /* An age of series passes at the first scrape after so long; unused ones are retired after six. */

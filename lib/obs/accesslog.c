@@ -15,13 +15,14 @@
 #define FORMAT_MAX ((size_t)16 << 10)
 #define JSON_NESTING 8u
 
+/* The columns are Istio's; our end of the upstream connection is not recorded. */
 const char al_default_text[] =
     "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" "
     "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
     "\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "
     "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" "
     "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% "
-    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
+    "- %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
 
 const char al_default_json[] =
@@ -37,7 +38,7 @@ const char al_default_json[] =
     "\"x_forwarded_for\":\"%REQ(X-FORWARDED-FOR)%\",\"user_agent\":\"%REQ(USER-AGENT)%\","
     "\"request_id\":\"%REQ(X-REQUEST-ID)%\",\"authority\":\"%REQ(:AUTHORITY)%\","
     "\"upstream_host\":\"%UPSTREAM_HOST%\",\"upstream_cluster\":\"%UPSTREAM_CLUSTER_RAW%\","
-    "\"upstream_local_address\":\"%UPSTREAM_LOCAL_ADDRESS%\","
+    "\"upstream_local_address\":null,"
     "\"downstream_local_address\":\"%DOWNSTREAM_LOCAL_ADDRESS%\","
     "\"downstream_remote_address\":\"%DOWNSTREAM_REMOTE_ADDRESS%\","
     "\"requested_server_name\":\"%REQUESTED_SERVER_NAME%\",\"route_name\":\"%ROUTE_NAME%\"}";
@@ -132,7 +133,7 @@ static int find_op(struct compiler *c, struct slice name, enum al_op *ret)
             *ret = (enum al_op)i;
             return 0;
         }
-    return err_set(c->err, ERR_UNSUPPORTED, "access log operator %%%.*s%% is not known",
+    return err_set(c->err, ERR_UNSUPPORTED, "access log operator %%%.*s%% is not one that Tulle fills",
                    (int)MIN(name.len, 64u), name.p);
 }
 
@@ -363,6 +364,19 @@ void al_freep(struct al_program **p)
 bool al_uses(const struct al_program *p, enum al_op op)
 {
     return p->used >> op & 1;
+}
+
+struct slice al_arg(const struct al_program *p, enum al_op op, size_t i)
+{
+    for (size_t k = 0; k < p->n; k++) {
+        const struct segment *s = &p->segments[k];
+        size_t has = !s->has_op || s->op != op ? 0 : s->alt.p ? 2 : 1;
+
+        if (i < has)
+            return i ? s->alt : s->arg;
+        i -= has;
+    }
+    return SLICE_NULL;
 }
 
 /* --- running

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mesh/api/mesh_cr.h"
 
+#include "lib/base/cleanup.h"
 #include "lib/data/cidr.h"
 #include "lib/data/host.h"
 #include "lib/data/quantity.h"
 #include "lib/data/spiffe.h"
+#include "lib/obs/accesslog.h"
 #include "mesh/api/read.h"
 
 #define SECONDS INT64_C(1000000000)
@@ -224,6 +226,21 @@ static void fitting(const struct mesh_cr *m, struct findings *f)
             "not the sidecar: read port 15090 with a PodMonitor, or leave it on");
 }
 
+/* The proxy would say the same in its own log, where nobody looks before something is missing. */
+static void log_format(const struct mesh_cr *m, struct findings *f)
+{
+    CLEANUP(al_freep) struct al_program *p = NULL;
+    struct err err = {0};
+
+    if (al_compile(m->access_log.format, m->access_log.encoding == MESH_LOG_JSON, &p, &err) == 0)
+        return;
+    if (err.code == ERR_UNSUPPORTED)
+        findings_add_at(f, FINDING_UNSUPPORTED, "spec.accessLog.format",
+                        "%s: Istio's default format is used instead", err.msg);
+    else
+        findings_add_at(f, FINDING_INVALID, "spec.accessLog.format", "%s", err.msg);
+}
+
 static void span(int64_t ns, int64_t min_s, int64_t max_s, const char *path, struct findings *f)
 {
     if (ns < min_s * SECONDS || ns > max_s * SECONDS)
@@ -248,6 +265,7 @@ void mesh_cr_validate(const struct mesh_cr *m, struct findings *f)
     span(m->proxy.termination_drain_ns, 0, 3600, "spec.proxy.terminationDrainDuration", f);
     if (!(m->trace_sampling >= 0 && m->trace_sampling <= 100))
         findings_add_at(f, FINDING_INVALID, "spec.tracing.sampling", "must be 0..100");
+    log_format(m, f);
     if (m->proxy.concurrency.v > 256)
         findings_add_at(f, FINDING_INVALID, "spec.proxy.concurrency", "must be 0..256");
     for (uint32_t i = 0; i < m->pod_cidrs.n; i++) {

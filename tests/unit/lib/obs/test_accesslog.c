@@ -129,10 +129,10 @@ static const struct {
      "-\",\"n\":{\"k\":7,\"t\":true},\"e\":{},\"p\":\"50%\",\"h\":null,\"\\\"\":"
      "\"GETGET\"}\n",
      0},
-    {"%NO_SUCH%", false, "access log operator %NO_SUCH% is not known", ERR_UNSUPPORTED},
-    {"%DYNAMIC_METADATA(a)%", false, "access log operator %DYNAMIC_METADATA% is not known",
+    {"%NO_SUCH%", false, "access log operator %NO_SUCH% is not one that Tulle fills", ERR_UNSUPPORTED},
+    {"%DYNAMIC_METADATA(a)%", false, "access log operator %DYNAMIC_METADATA% is not one that Tulle fills",
      ERR_UNSUPPORTED},
-    {"100%", false, "access log operator %% is not known", ERR_UNSUPPORTED},
+    {"100%", false, "access log operator %% is not one that Tulle fills", ERR_UNSUPPORTED},
     {"%REQ%", false, "access log operator REQ needs the name of a header", ERR_INVALID},
     {"%REQ()%", false, "access log operator REQ needs the name of a header", ERR_INVALID},
     {"%REQ(a?)%", false, "access log operator REQ needs the name of a header", ERR_INVALID},
@@ -236,6 +236,21 @@ START_TEST(uses)
 }
 END_TEST
 
+START_TEST(arguments)
+{
+    static const char *const want[] = {"a", "b", "c"};
+    CLEANUP(al_freep) struct al_program *p = NULL;
+    struct err err = {0};
+
+    ck_assert_int_eq(
+        al_compile(SL("x %RESP(A?B)% %REQ(d)% %DURATION% %RESP(C)%"), false, &p, &err), 0);
+    for (size_t i = 0; i < N_OF(want); i++)
+        ck_assert(slice_is(al_arg(p, AL_RESP, i), want[i]));
+    ck_assert_ptr_null(al_arg(p, AL_RESP, N_OF(want)).p);
+    ck_assert_ptr_null(al_arg(p, AL_TRAILER, 0).p);
+}
+END_TEST
+
 START_TEST(oom)
 {
     json_setup();
@@ -263,5 +278,6 @@ TESTS(accesslog)
     tcase_add_loop_test(tc, hostile_values, 0, (int)N_OF(attacks));
     tcase_add_test(tc, long_values);
     tcase_add_test(tc, uses);
+    tcase_add_test(tc, arguments);
     tcase_add_test(tc, oom);
 }
