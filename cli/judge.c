@@ -534,6 +534,8 @@ void judge_mesh(const json_t *facts, struct report *r)
                  "kubectl rollout restart their workloads");
     judge_listed(mesh, r, "stalePods", "no pod has a sidecar that is out of date",
                  "kubectl rollout restart their workloads");
+    judge_listed(mesh, r, "plaintextEdges", "no call between workloads goes in plaintext",
+                 "kubectl get mesh default -o jsonpath='{.status.plaintextEdges}'");
     judge_listed(mesh, r, "problems", "nothing else wants attention",
                  "kubectl describe mesh default");
 }

@@ -7,6 +7,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/data/json.h"
+#include "mesh/analyze/analyze.h"
 #include "operator/ctl_plans.h"
 #include "operator/names.h"
 
@@ -14,11 +15,16 @@
 #define SETTLE_NS (500 * NS_PER_MS)
 #define RECHECK_NS (60 * NS_PER_S)
 #define EXPIRY_ALARM_NS (INT64_C(30) * 24 * 3600 * NS_PER_S)
-enum { PODS_LISTED = 50, PROBLEMS_MAX = 50 };
+#define EDGES_NS (5 * NS_PER_S) /* looked for at most so often: it takes a look at every endpoint */
+enum { PODS_LISTED = 50, EDGES_LISTED = 50, PROBLEMS_MAX = 50 };
 
 struct ctl_mesh {
     struct ctl ctl;
     struct ctl_webhook *webhook;
+    json_t *edges;       /* as last seen; of n_edges, the first */
+    size_t n_edges;
+    int64_t edges_at_ns; /* loop time */
+    bool edges_old;      /* something moved since */
     bool degraded;
 };
 
@@ -65,12 +71,12 @@ json_t *mesh_status(const struct mesh_seen *s)
     };
     json_t *conditions = kube_conditions(json_object_get(s->old, "conditions"), want,
                                          ready && n ? 2 : 1, s->now_s * NS_PER_S);
-    return json_pack("{s:o*, s:i, s:s, s:s, s:s, s:i, s:O?, s:O?, s:O?, s:{s:i, s:i, s:i, s:s}, "
+    return json_pack("{s:o*, s:i, s:s, s:s, s:s, s:i, s:O?, s:O?, s:O?, s:O?, s:{s:i, s:i, s:i, s:s}, "
                      "s:s}",
                      "conditions", conditions, "observedGeneration", (int)s->generation, "version",
                      s->version, "message", message, "mtls", mode_name(s->mode),
                      "problemCount", (int)n, "problems", s->problems, "stalePods", s->stale,
-                     "barePods", s->bare, "proxies", "total", (int)s->total, "ready",
+                     "barePods", s->bare, "plaintextEdges", s->edges, "proxies", "total", (int)s->total, "ready",
                      (int)s->ready, "connected", (int)s->connected, "summary", summary,
                      "rootFingerprint", s->fingerprint);
 }
@@ -122,6 +128,28 @@ static void pods_seen(const struct model *m, struct mesh_seen *s, json_t *bare, 
     mem_free(all);
 }
 
+/* Returns after how long to look again; 0: when something moves. */
+static int64_t edges_seen(struct ctl_mesh *c)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct analysis view = {.index = c->ctl.op->model.index};
+    int64_t now = loop_now(c->ctl.op->loop);
+    const struct slice *edges;
+
+    if (c->edges && !c->edges_old)
+        return 0;
+    if (c->edges && now - c->edges_at_ns < EDGES_NS)
+        return c->edges_at_ns + EDGES_NS - now;
+    json_decref(c->edges);
+    c->edges = json_array();
+    edges = analyze_edges(&view, &a, &c->n_edges);
+    for (size_t i = 0; i < MIN(c->n_edges, (size_t)EDGES_LISTED); i++)
+        json_array_append_new(c->edges, json_string_of(edges[i]));
+    c->edges_at_ns = now;
+    c->edges_old = false;
+    return 0;
+}
+
 static void problems_seen(struct ctl_mesh *c, const struct mesh_seen *s, json_t *list)
 {
     struct op *op = c->ctl.op;
@@ -155,6 +183,9 @@ static void problems_seen(struct ctl_mesh *c, const struct mesh_seen *s, json_t 
     if (s->stale_n)
         problem(list, "%u pod%s with a sidecar in namespaces that are not meshed: restart them",
                 s->stale_n, s->stale_n == 1 ? "" : "s");
+    if (c->n_edges)
+        problem(list, "%zu plaintext edge%s between workloads: %s", c->n_edges,
+                c->n_edges == 1 ? "" : "s", json_string_value(json_array_get(c->edges, 0)));
     if (op->model.refused)
         problem(list, "%llu objects could not be read: see the operator's log",
                 (unsigned long long)op->model.refused);
@@ -212,6 +243,10 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
     if (!st.ready && known)
         s.fingerprint = known; /* what workloads trust is not forgotten */
     pods_seen(&op->model, &s, bare, stale);
+    int64_t again = edges_seen(c);
+    if (again)
+        *ret_recheck_ns = MIN(*ret_recheck_ns, again);
+    s.edges = c->edges;
     problems_seen(c, &s, problems);
     json_t *next = mesh_status(&s);
     if (next && old && same(old, next)) {
@@ -238,23 +273,36 @@ void ctl_mesh_changed(struct ctl_mesh *c)
     ctl_poke_after(&c->ctl, KEY, SETTLE_NS);
 }
 
+/* Plaintext edges may have come or gone. */
+static void picture_changed(struct ctl_mesh *c)
+{
+    c->edges_old = true;
+    ctl_mesh_changed(c);
+}
+
 static void ns_changed(void *user, struct slice name)
 {
     (void)name;
-    ctl_mesh_changed(user);
+    picture_changed(user);
 }
 
 static void pod_changed(void *user, struct slice ns, struct slice name)
 {
     (void)ns, (void)name;
-    ctl_mesh_changed(user);
+    picture_changed(user);
+}
+
+static void index_changed(void *user, const struct index_changes *ch)
+{
+    if (ch->n)
+        picture_changed(user);
 }
 
 static void policy_changed(void *user, enum index_kind kind, struct slice ns, struct slice name)
 {
     (void)ns, (void)name;
-    if (kind == INDEX_MESH || kind == INDEX_PA)
-        ctl_mesh_changed(user);
+    if (kind == INDEX_MESH || kind == INDEX_PA || kind == INDEX_DR)
+        picture_changed(user);
 }
 
 static void any_changed(void *user)
@@ -276,6 +324,7 @@ int ctl_mesh_new(struct op *op, struct ctl_webhook *webhook, struct ctl_mesh **r
     model_listen(&op->model, &(struct model_listener){.namespace_ = ns_changed,
                                                       .pod = pod_changed,
                                                       .policy = policy_changed,
+                                                      .changes = index_changed,
                                                       .synced = any_changed,
                                                       .user = c});
     *ret = c;
@@ -294,5 +343,6 @@ void ctl_mesh_free(struct ctl_mesh *c)
     if (!c)
         return;
     ctl_fini(&c->ctl);
+    json_decref(c->edges);
     mem_free(c);
 }

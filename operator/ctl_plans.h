@@ -43,7 +43,7 @@ struct mesh_seen {
     const json_t *old; /* status as it is; may be NULL */
     const char *fingerprint, *version;
     unsigned total, ready, connected, bare_n, stale_n;
-    const json_t *bare, *stale, *problems; /* arrays; problems in the order of weight */
+    const json_t *bare, *stale, *edges, *problems; /* arrays; problems in the order of weight */
     bool ca_ready;
 };
 /* A new status; a new reference. */

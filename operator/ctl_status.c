@@ -121,14 +121,21 @@ static bool state_moved(const json_t *old, const json_t *next)
 
 static void event(struct op *op, const struct kube_ref *about, const json_t *old, const json_t *next)
 {
-    static const char *const types[] = {"Accepted", "Programmed"};
+    static const struct {
+        const char *type, *bad, *good;
+    } types[] = {
+        {"Accepted", "False", "True"},
+        {"ResolvedRefs", "False", "True"},
+        {"Conflicted", "True", "-"}, /* the condition is there only while it holds */
+        {"Programmed", "False", "True"},
+    };
     for (size_t i = 0; op->events && i < N_OF(types); i++) {
-        const char *was = condition(old, types[i]), *is = condition(next, types[i]);
-        const json_t *c = kube_condition_find(json_object_get(next, "conditions"), types[i]);
+        const char *was = condition(old, types[i].type), *is = condition(next, types[i].type);
+        const json_t *c = kube_condition_find(json_object_get(next, "conditions"), types[i].type);
         const char *reason = json_string_value(json_object_get(c, "reason"));
         const char *message = json_string_value(json_object_get(c, "message"));
-        bool bad = strcmp(is, "False") == 0 && reason && strcmp(reason, "Pending") != 0;
-        bool good = strcmp(is, "True") == 0;
+        bool bad = strcmp(is, types[i].bad) == 0 && reason && strcmp(reason, "Pending") != 0;
+        bool good = strcmp(is, types[i].good) == 0;
         if (strcmp(was, is) != 0 && (bad || (good && was[0])))
             kube_event_report(op->events, about, bad, reason, "Reconciling",
                               message ? message : "");

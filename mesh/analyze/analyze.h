@@ -20,6 +20,11 @@ struct analysis {
 void analyze_object(const struct analysis *a, enum index_kind kind, struct slice ns,
                     struct slice name, struct arena *tmp, struct findings *f);
 
+/* Every place in view that makes calls between workloads go unencrypted although sidecars could speak
+ * mutual TLS: "Service shop/web spec.selector: 1 of 2 pods ...". Sorted, in `arena`; NULL without any
+ * or without memory. Cost: O(endpoints), and O(pods) for each rule that sets tls. */
+struct slice *analyze_edges(const struct analysis *a, struct arena *arena, size_t *ret_n);
+
 /* A workload as users write it: Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob.
  * Its pod template is judged: annotations, resources, who can collect its metrics. Nothing for
  * others. */

@@ -50,10 +50,23 @@ static void port_disagreement(struct an *an, const struct ix_service *s, uint32_
     }
 }
 
-void an_service(struct an *an, const struct ix_service *s)
+void an_mixed(struct an *an, const struct ix_service *s)
 {
     struct mix mix = {0};
 
+    if (!an_meshed(an, istr_slice(s->ns)) || an->partial || !s->slices)
+        return;
+    an_each_pod_of(an, s, count, &mix);
+    if (mix.sidecars && mix.sidecars < mix.pods)
+        an_add(an, FINDING_PLAINTEXT, "spec.selector",
+               "%u of %u pods have no sidecar: calls of those go unencrypted; restart them, so "
+               "that they "
+               "get one",
+               mix.pods - mix.sidecars, mix.pods);
+}
+
+void an_service(struct an *an, const struct ix_service *s)
+{
     if (!an_meshed(an, istr_slice(s->ns)))
         return;
     for (uint32_t i = 0; i < s->n_ports; i++) {
@@ -65,15 +78,7 @@ void an_service(struct an *an, const struct ix_service *s)
                 SL_FMT(istr_slice(s->ports[i].name)));
         port_disagreement(an, s, i);
     }
-    if (an->partial || !s->slices)
-        return;
-    an_each_pod_of(an, s, count, &mix);
-    if (mix.sidecars && mix.sidecars < mix.pods)
-        an_add(an, FINDING_PLAINTEXT, "spec.selector",
-               "%u of %u pods have no sidecar: calls of those go unencrypted; restart them, so "
-               "that they "
-               "get one",
-               mix.pods - mix.sidecars, mix.pods);
+    an_mixed(an, s);
 }
 
 /* --- Namespace and Pod

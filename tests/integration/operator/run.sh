@@ -126,6 +126,31 @@ expect "an invalid object is refused, with the reason" '[ "$(status vs bad Accep
 expect "the host got an address" 'kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}" | grep -q ^240.240'
 address=$(kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}")
 expect "an Event tells of the refusal" 'kubectl get events.events.k8s.io -n $ns -o "jsonpath={.items[*].regarding.name}" | grep -qw bad'
+
+# --- what other objects make of one
+sleep 1 # the next one is younger by a second, which is how fine their ages are
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: late}
+spec:
+  hosts: [frontend.example.com]
+  http: [{route: [{destination: {host: nowhere}}]}]
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: open}
+spec: {mtls: {mode: DISABLE}}
+Y
+expect "the younger claim on a host is in conflict" '[ "$(status vs late Conflicted status)" = True ]'
+expect "who holds it is named" 'status vs late Conflicted message | grep -q "older VirtualService $ns/good"'
+expect "the older one is not" '[ -z "$(status vs good Conflicted status)" ]'
+expect "a route to nowhere is told" '[ "$(status vs late ResolvedRefs reason)" = ReferenceNotFound ]'
+expect "Events tell of both" 'kubectl get events.events.k8s.io -n $ns -o "jsonpath={range .items[*]}{.regarding.name}={.reason} {end}" | tr " " "\n" | grep -x -e late=Conflict -e late=ReferenceNotFound | sort -u | wc -l | grep -qx 2'
+expect "Mesh lists a plaintext edge" 'kubectl get mesh default -o "jsonpath={.status.plaintextEdges}" | grep -q "PeerAuthentication $ns/open"'
+expect "and counts it among its problems" 'kubectl get mesh default -o "jsonpath={.status.problems}" | grep -q "1 plaintext edge between workloads"'
+kubectl delete -n $ns vs/late pa/open >/dev/null
+expect "and forgets it" '[ "$(kubectl get mesh default -o "jsonpath={.status.plaintextEdges}")" = "[]" ]'
 written=$(kubectl get vs -n $ns good -o "jsonpath={.metadata.resourceVersion}")
 sleep 2
 [ "$written" = "$(kubectl get vs -n $ns good -o "jsonpath={.metadata.resourceVersion}")" ] &&

@@ -112,6 +112,8 @@ static const struct {
      "every pod of a meshed namespace has a sidecar", CHECK_WARN, "shop/e and 1 more"},
     {"stale pods", MESH, "mesh.status.stalePods", "['shop/a']",
      "no pod has a sidecar that is out of date", CHECK_WARN, "shop/a"},
+    {"plaintext between workloads", MESH, "mesh.status.plaintextEdges", "['Service shop/a: 1 of 2']",
+     "no call between workloads goes in plaintext", CHECK_WARN, "Service shop/a"},
     {"to an older release", UPGRADE, "cli", "'0.0.9'", "this release may follow the one that runs",
      CHECK_FAIL, "older"},
     {"to another major release", UPGRADE, "cli", "'1.0.0'",

@@ -235,7 +235,7 @@ START_TEST(mesh_status_tells_what_is_wrong)
     json_t *none = json_array(), *some = J("[\"first\",\"second\"]");
     struct mesh_seen s = {.mode = PA_PERMISSIVE, .generation = 3, .now_s = 1700000000,
                           .fingerprint = "ab", .version = "1", .total = 4, .ready = 3,
-                          .connected = 2, .bare = none, .stale = none, .problems = none,
+                          .connected = 2, .bare = none, .stale = none, .edges = none, .problems = none,
                           .ca_ready = true};
     json_t *x = mesh_status(&s);
     ck_assert_str_eq(json_string_value(json_object_get(x, "message")),

@@ -53,6 +53,20 @@ static void say(const struct analysis *a, const json_t *obj, struct buf *out)
     arena_fini(&tmp);
 }
 
+/* What Mesh's status lists; each is one that its object is told, too. */
+static void say_edges(const struct analysis *a, struct buf *out)
+{
+    struct arena tmp = ARENA_INIT;
+    size_t n;
+    const struct slice *edges = analyze_edges(a, &tmp, &n);
+
+    if (n)
+        buf_add_str(out, "plaintext edges\n");
+    for (size_t i = 0; i < n; i++)
+        buf_addf(out, "    %.*s\n", SL_FMT(edges[i]));
+    arena_fini(&tmp);
+}
+
 static void judge(const struct yaml_docs *docs, bool partial, bool backwards, struct buf *out)
 {
     struct analysis a = {.index = NULL, .partial = partial};
@@ -66,6 +80,7 @@ static void judge(const struct yaml_docs *docs, bool partial, bool backwards, st
     a.index = x;
     for (size_t i = 0; i < docs->len; i++)
         say(&a, docs->p[i].value, out);
+    say_edges(&a, out);
     index_free(x);
 }
 
