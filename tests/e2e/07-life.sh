@@ -230,6 +230,9 @@ for n in 0 1; do
 done
 check "the headless service is reached by its name" says '"service":"db-[01]"' \
     body "$life" "$probe" http://db:8080/
+# By the service's name the caller has chosen the pod: it is carried where it was dialled.
+check "and a pod of it by its address" says '"service":"db-0"' \
+    body "$life" "$probe" "http://$(pod_ip "$life" db-0):8080/" -H 'Host: db'
 check "its pods are spoken to by mutual TLS" between "$(metric "$life" db-0 istio_requests_total \
     reporter=destination connection_security_policy=mutual_tls)" 1 1000
 check "and never otherwise" same "$(metric "$life" db-0 istio_requests_total \

@@ -27,6 +27,7 @@ retries-ignored^09^the faults are retried away^proxy/stream.c^if (!r || s->answe
 status-optimistic^04^its status does not claim an acknowledgement that nobody gave^mesh/api/status.c^} else if (in->interested == 0) {^} else if (in->interested > 1000000) {
 strangers-while-asking^07^native: not one byte of it was readable^proxy/incoming.c^if ((events & CHAN_READ) && !in->asking)^if (events & CHAN_READ)
 headless-passed-through^07^and never otherwise^proxy/upstream/cluster.c^if (!svc || svc->n_clusters != 1 || svc->clusters[0].original_dst)^if (!svc || svc->n_clusters)
+withheld-replaced^09^payment: its caller keeps the route that it held^operator/push.c^    if (r->state == PROG_WITHHELD && s->holds)^    if (r->state == PROG_WITHHELD && !s)
 replicas-not-counted^20^is acknowledged by the proxies of both^operator/replicas.c^        to->acked += t->acked;^        to->acked += 0;
 dns-capture-off^05^curl http://frontend.example.com/ (glibc)^helm^--set meshConfig.proxy.dnsCapture=false^
 probes-not-rewritten^02^the readiness probe is rewritten, and passes^helm^--set meshConfig.proxy.rewriteAppProbes=false^
