@@ -10,23 +10,31 @@ static const char *alphabet(enum base64_form form)
 void base64_encode(struct slice in, enum base64_form form, struct buf *out)
 {
     const char *abc = alphabet(form);
+    const unsigned char *p = (const unsigned char *)in.p;
+    char piece[1024]; /* a patch is some kilobytes: not four bytes at a time into the buffer */
+    size_t n = 0, left = in.len;
 
-    while (in.len) {
-        size_t n = in.len < 3 ? in.len : 3;
-        uint32_t v = 0;
-        char quad[4];
-
-        for (size_t i = 0; i < 3; i++)
-            v = v << 8 | (i < n ? (unsigned char)in.p[i] : 0u);
-        for (size_t i = 0; i < 4; i++)
-            quad[i] = abc[v >> (18 - 6 * i) & 63];
-        if (form == BASE64_STD && n < 3) {
-            memset(quad + n + 1, '=', 3 - n);
-            n = 3;
+    for (; left >= 3; p += 3, left -= 3) {
+        piece[n++] = abc[p[0] >> 2];
+        piece[n++] = abc[(p[0] & 3) << 4 | p[1] >> 4];
+        piece[n++] = abc[(p[1] & 15) << 2 | p[2] >> 6];
+        piece[n++] = abc[p[2] & 63];
+        if (n == sizeof piece) {
+            buf_add(out, piece, n);
+            n = 0;
         }
-        buf_add(out, quad, n + 1);
-        in = slice_skip(in, n);
     }
+    if (left) {
+        unsigned second = left == 2 ? p[1] : 0;
+
+        piece[n++] = abc[p[0] >> 2];
+        piece[n++] = abc[(p[0] & 3) << 4 | second >> 4];
+        if (left == 2)
+            piece[n++] = abc[(second & 15) << 2];
+        for (size_t i = left; form == BASE64_STD && i < 3; i++)
+            piece[n++] = '=';
+    }
+    buf_add(out, piece, n);
 }
 
 static int value_of(char c, enum base64_form form)

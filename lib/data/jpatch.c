@@ -60,7 +60,7 @@ static int emit(struct diff *d, const char *op, json_t *value)
         return -1;
     if (!value)
         return jpatch_remove(d->patch, at);
-    return append(d->patch, op, at, json_deep_copy(value), true);
+    return append(d->patch, op, at, json_incref(value), true);
 }
 
 static int diff_member(struct diff *d, json_t *a, json_t *b, const char *key)
@@ -133,6 +133,8 @@ static int diff_array(struct diff *d, json_t *a, json_t *b)
 
 static int diff_value(struct diff *d, json_t *a, json_t *b)
 {
+    if (a == b)
+        return 0;
     if (json_is_object(a) && json_is_object(b))
         return diff_object(d, a, b);
     if (json_is_array(a) && json_is_array(b))

@@ -15,6 +15,7 @@ int jpatch_remove(json_t *patch, const char *pointer);
  * All six operations are known. *ret is a new reference. */
 int jpatch_apply(const json_t *doc, const json_t *patch, json_t **ret, struct err *err);
 /* A patch that turns `before` into `after`; empty when they are equal; NULL when out of memory.
+ * It shares values with `after`, which is to stay as it is while the patch lives.
  * Stable: keys in byte order, array elements by index (equal heads and tails are kept, the middle
  * is edited in place, then removed from the end or inserted). */
 json_t *jpatch_diff(const json_t *before, const json_t *after);

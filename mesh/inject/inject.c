@@ -178,7 +178,7 @@ int inject_pod(const struct inject_settings *s, const struct inject_request *req
             jstr(jobj(jobj(req->pod, "metadata"), "labels"), "sidecar.istio.io/inject");
         if (r.reason == INJECT_HOST_NETWORK_ && asks && strcmp(asks, "true") == 0)
             inject_warn(&in, "no sidecar was injected: %s", inject_reason_text(r.reason));
-        in.pod = json_deep_copy(req->pod);
+        in.pod = json_incref((json_t *)(uintptr_t)req->pod); /* as it is */
     }
     r.patch = in.oom || !in.pod ? NULL : jpatch_diff(req->pod, in.pod);
     if (!r.patch)
