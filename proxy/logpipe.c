@@ -26,17 +26,30 @@ static size_t piece_len(struct slice s)
     return nl >= 0 ? (size_t)nl + 1 : PIECE;
 }
 
+/* The reader is gone, the disk is full: what waits is lost, and counted. */
+static void lose(struct logpipe *p)
+{
+    struct slice s = buf_slice(&p->lines);
+    for (ptrdiff_t nl; (nl = slice_chr(s, '\n')) >= 0; s = slice_skip(s, (size_t)nl + 1))
+        p->dropped++;
+    buf_reset(&p->lines);
+}
+
 static void flush(struct logpipe *p)
 {
     while (buf_len(&p->lines)) {
         struct pollfd f = {.fd = p->fd, .events = POLLOUT};
-        if (poll(&f, 1, 0) != 1 || !(f.revents & POLLOUT))
+        if (poll(&f, 1, 0) != 1)
             return;
+        if (!(f.revents & POLLOUT)) {
+            lose(p);
+            return;
+        }
         struct slice s = buf_slice(&p->lines);
         ssize_t n = write(p->fd, s.p, piece_len(s));
         if (n <= 0) {
             if (n < 0 && errno != EINTR && errno != EAGAIN)
-                buf_reset(&p->lines);
+                lose(p);
             return;
         }
         buf_consume(&p->lines, (size_t)n);

@@ -11,7 +11,7 @@ struct logpipe {
     int fd;                  /* borrowed; -1: everything is dropped in silence */
     struct buf lines;
     struct loop_timer timer;
-    uint64_t dropped;        /* lines that nobody could take */
+    uint64_t dropped;        /* lines that nobody could take, or that could not be written */
 };
 
 void logpipe_init(struct logpipe *p, struct loop *loop, int fd);

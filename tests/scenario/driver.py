@@ -6,6 +6,7 @@ port numbers: pods, their applications and the proxy's listeners are addresses o
 """
 import concurrent.futures
 import errno
+import fcntl
 import glob
 import os
 import queue
@@ -386,8 +387,8 @@ class Health:
 
 
 class Proxy:
-    def __init__(self, scenario, pod, config, extra, listens):
-        self.pod = pod
+    def __init__(self, scenario, pod, config, extra, listens, log_unread=False):
+        self.pod, self.config = pod, config
         self.log_path = os.path.join(scenario.dir, pod + ".log")
         self.admin = (scenario.address(pod, 60), scenario.port)
         self.status = (scenario.address(pod, 70), scenario.port)
@@ -398,11 +399,35 @@ class Proxy:
             args.append("--virtual-clock")
         env = dict(os.environ, POD_NAME=pod, POD_NAMESPACE=scenario.namespace,
                    TULLE_LIBDIR=scenario.bin, **scenario.env)
-        self.log = open(self.log_path, "wb")
-        self.process = subprocess.Popen(args + listens + extra, stdout=self.log, stderr=self.log,
+        self.log = open(self.log_path, "ab")
+        out = self.log
+        if log_unread:  # what a container runtime does that has fallen behind
+            self.unread, out = os.pipe()
+            fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 4096)
+        self.process = subprocess.Popen(args + listens + extra, stdout=out, stderr=self.log,
                                         env=env, stdin=subprocess.DEVNULL)
+        if log_unread:
+            os.close(out)
         scenario.proxies[pod] = self
         need(eventually(self.ready), "proxy %s is not ready" % pod)
+
+    def read_log(self):
+        """From here on somebody reads what the proxy says on its output; returns when the backlog is read."""
+        def work():
+            while True:
+                data = os.read(self.unread, 65536)
+                if not data:
+                    os.close(self.unread)
+                    return
+                with open(self.log_path, "ab") as f:
+                    f.write(data)
+        threading.Thread(target=work, daemon=True).start()
+        still, size = 0, -1
+        while still < 10:  # it is written in pieces, one at a time that the pipe has room
+            self.page("/clock?advance_ms=50", "POST")
+            time.sleep(0.005)
+            still, size = still + 1 if os.path.getsize(self.log_path) == size else 0, \
+                os.path.getsize(self.log_path)
 
     def page(self, path, method="GET", at=None, headers=()):
         with socket.create_connection(at or self.admin, WAIT) as s:
@@ -686,6 +711,54 @@ class Scenario:
         """These objects instead of those of `mesh`; proxies see them at their next `reload`."""
         self.objects = [text]
 
+    def do_endpoints(self, service, *pods):
+        """These pods behind the service; proxies hear of it at their next `reload`."""
+        for p in pods:
+            self.pod(p)
+            self.labels[p].setdefault("app", service)
+        self.services[service]["pods"] = list(pods)
+
+    def do_swaps(self, n, target, path, text):
+        """So often the other of two configurations, this one and `mesh`, under requests on kept and on
+        new connections: each is answered 200, and memory stays as it is."""
+        (p,) = self.proxies.values()
+        programs, failed, over, answered = [], [], threading.Event(), [0]
+        for objects in (self.objects, [text]):
+            kept, self.objects = self.objects, objects
+            with open(self.compile(p.pod), "rb") as f:
+                programs.append(f.read())
+            self.objects = kept
+
+        def work():
+            while not over.is_set():
+                for words in ((), ("conn=swaps",)):
+                    try:
+                        got = self.request(target, path, words)
+                        answered[0] += 1
+                        if got["status"] != 200:
+                            failed.append("status %d" % got["status"])
+                    except (OSError, Failure) as e:
+                        failed.append(repr(e))
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        for i in range(int(n)):
+            before = p.text().count("Configuration read again")
+            with open(p.config + ".new", "wb") as f:
+                f.write(programs[(i + 1) % 2])
+            os.rename(p.config + ".new", p.config)
+            p.process.send_signal(signal.SIGHUP)
+            need(eventually(lambda: p.text().count("Configuration read again") > before),
+                 "not read again: " + p.text()[-500:])
+            if i == int(n) // 4:
+                low = p.anonymous_kb()
+        high = p.anonymous_kb()
+        over.set()
+        thread.join(WAIT)
+        need(not failed, "%d of %d requests failed: %s" % (len(failed), answered[0], failed[:3]))
+        need(answered[0] > int(n), "only %d requests" % answered[0])
+        need(os.environ.get("SCENARIO_SANITIZER") or high <= low * 1.05 + 32,
+             "anonymous memory went from %d to %d KB" % (low, high))
+
     def do_reload(self, *pods):
         """The proxies (all) get the program of the objects as they are now."""
         for pod in pods or list(self.proxies):
@@ -773,7 +846,10 @@ class Scenario:
             extra += ["--cert", "%s/%s.pem" % (self.dir, pod), "--key", "%s/%s.key" % (self.dir, pod),
                       "--roots", self.dir + "/ca.pem"]
         extra += [w for w in words if w.startswith("--")]
-        Proxy(self, pod, config, extra, listens)
+        Proxy(self, pod, config, extra, listens, "log-unread" in words)
+
+    def do_read_log(self, pod):
+        self.proxies[pod].read_log()
 
     def proxy_of(self, words):
         """The proxy that a verb means: the last word when it is a proxy's name, else the first."""

@@ -32,6 +32,8 @@ drain-keeps-connections^drain^proxy/h1_down.c^             (d->down.info.inbound
 strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {^if (!info) {
 log-json-off^access-log-json^proxy/telemetry.c^if (al_compile(s->access_log.format, s->access_log.json, &p, &err) < 0) {^if (al_compile(s->access_log.format, false, &p, &err) < 0) {
 log-headers-off^access-log-format^proxy/telemetry.c^    if (r->head)^    if (!r)
+timeouts-not-counted^black-hole^proxy/stream.c^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (s->attempt.host)^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (!s)
+log-drops-uncounted^log-unread^proxy/logpipe.c^    if (buf_len(&p->lines) > LINES_MAX - 16 * 1024) {\n        p->dropped++;^    if (buf_len(&p->lines) > LINES_MAX - 16 * 1024) {
 log-answer-off^access-log-answer^proxy/telemetry.c^    if (!p || !al_uses(p, AL_RESP))^    if (p || !al_uses(p, AL_RESP))
 log-trailers-off^access-log-answer^proxy/stream.c^    s->answer_trailers = trailers;^    s->answer_trailers = NULL;
 metrics-request-bytes^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_REQUEST_BYTES, (double)f->bytes_received);^metrics_observe(row, M_REQUEST_BYTES, 0);
