@@ -202,7 +202,7 @@ static void stream_reply(struct stream *s, unsigned status, unsigned flags, cons
         http_head_set(&h, SL("content-type"), SL("text/plain"));
     if (location.len)
         http_head_set(&h, SL("location"), location);
-    if (flags & FLAG_UO)
+    if (flags & (FLAG_UO | FLAG_OM))
         http_head_set(&h, SL("x-envoy-overloaded"), SL("true"));
     s->status = status;
     s->flags |= flags;
@@ -813,6 +813,11 @@ void stream_head(struct stream *s, struct prog_service *service, bool unanswered
     s->unanswered = unanswered;
     if (path_settle(s) != ERR_OK) {
         stream_reply(s, 400, FLAG_DPE, "path_normalization_failed", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (overload_now(&s->worker->overload, loop_now(s->worker->loop))) {
+        telemetry_overload(s->worker);
+        stream_reply(s, 503, FLAG_OM, "overload_memory", SL("overloaded"), SLICE_NULL);
         return;
     }
     if (headers_request_id(&s->req, s->worker, &s->request_id) != ERR_OK) {

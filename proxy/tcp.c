@@ -430,6 +430,11 @@ void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
             up_opened(s);
         return;
     }
+    if (overload_now(&w->overload, loop_now(w->loop))) {
+        telemetry_overload(w);
+        tcp_fail(s, FLAG_OM, "overload_memory");
+        return;
+    }
     enum err_code rc = tcp_pick(w, info, service, &s->host, &why);
     if (rc != ERR_OK) {
         tcp_fail(s, flag_of(rc, why), why);

@@ -65,7 +65,7 @@ static const struct metric_def metrics_tcp[] = {
     {"istio_tcp_received_bytes_total", "Bytes received on TCP connections", "bytes", METRIC_COUNTER,
      NULL, 0},
 };
-enum { M_REFUSED, M_OVERFLOW, M_LOG_DROPPED, M_LATE_LABELS };
+enum { M_REFUSED, M_OVERFLOW, M_LOG_DROPPED, M_LATE_LABELS, M_OVERLOAD };
 static const struct metric_def metrics_own[] = {
     {"tulle_connections_refused_total", "Connections refused before they carried anything", NULL,
      METRIC_COUNTER, NULL, 0},
@@ -75,6 +75,8 @@ static const struct metric_def metrics_own[] = {
      METRIC_COUNTER, NULL, 0},
     {"tulle_peer_labels_unknown_total", "Records written before the peer's labels were known", NULL,
      METRIC_COUNTER, NULL, 0},
+    {"tulle_overload_refused_total", "Requests and connections refused as memory was near its limit",
+     NULL, METRIC_COUNTER, NULL, 0},
 };
 enum { G_HTTP, G_TCP, G_OWN };
 static const struct metric_group groups[] = {
@@ -589,6 +591,12 @@ void telemetry_overflow(struct worker *w)
 {
     if (w->telemetry)
         metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_OVERFLOW, 1);
+}
+
+void telemetry_overload(struct worker *w)
+{
+    if (w->telemetry)
+        metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_OVERLOAD, 1);
 }
 
 void telemetry_free(struct worker *w)

@@ -97,5 +97,7 @@ void telemetry_refused(struct worker *w, const struct down *d, const struct prog
                        unsigned flag, const char *details);
 /* A connection over the worker's limit. */
 void telemetry_overflow(struct worker *w);
+/* A request or connection that is refused for want of memory. */
+void telemetry_overload(struct worker *w);
 /* TCP connections are counted when they open, too. */
 void telemetry_tcp_opened(struct worker *w, const struct record *r);

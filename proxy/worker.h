@@ -9,6 +9,7 @@
 #include "lib/tls/tls.h"
 #include "proxy/know.h"
 #include "proxy/mailbox.h"
+#include "proxy/overload.h"
 
 struct control;
 struct telemetry;
@@ -45,6 +46,7 @@ struct worker {
     struct loop *loop;
     unsigned id;
     const struct limits *limits;
+    struct overload overload;
     struct know know;
     struct mailbox mailbox; /* from the control thread */
     struct control *control;

@@ -34,6 +34,7 @@ log-json-off^access-log-json^proxy/telemetry.c^if (al_compile(s->access_log.form
 log-headers-off^access-log-format^proxy/telemetry.c^    if (r->head)^    if (!r)
 timeouts-not-counted^black-hole^proxy/stream.c^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (s->attempt.host)^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (!s)
 log-drops-uncounted^log-unread^proxy/logpipe.c^    if (buf_len(&p->lines) > LINES_MAX - 16 * 1024) {\n        p->dropped++;^    if (buf_len(&p->lines) > LINES_MAX - 16 * 1024) {
+overload-ignored^overload-memory^proxy/overload.c^    o->over = over;\n    return over;^    o->over = over;\n    return false;
 log-answer-off^access-log-answer^proxy/telemetry.c^    if (!p || !al_uses(p, AL_RESP))^    if (p || !al_uses(p, AL_RESP))
 log-trailers-off^access-log-answer^proxy/stream.c^    s->answer_trailers = trailers;^    s->answer_trailers = NULL;
 metrics-request-bytes^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_REQUEST_BYTES, (double)f->bytes_received);^metrics_observe(row, M_REQUEST_BYTES, 0);
