@@ -5,6 +5,7 @@
 # e2e: alone
 
 operator_sa=system:serviceaccount:$SYSTEM:tulle-operator
+# shellcheck disable=SC2120 # some callers render them without flags
 charts() { # FLAGS: both charts, rendered
     helm template tulle-base manifests/charts/tulle-base -n "$SYSTEM" &&
         helm template tulle manifests/charts/tulle -n "$SYSTEM" --kube-version 1.34.0 "$@"

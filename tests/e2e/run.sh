@@ -104,6 +104,7 @@ installed() {
 run_test() { # FILE
     local begun=$SECONDS rc
     TEST=$(basename "$1" .sh)
+    # shellcheck disable=SC1090 # each test is checked by itself
     ( . "$1" )
     rc=$?
     [ $rc -eq 0 ] || grep -q "^FAIL  $TEST:" "$E2E_DIR/results" ||

@@ -69,7 +69,7 @@ kind: Node
 metadata: {name: n1}
 status: {nodeInfo: {kubeletVersion: v1.34.4, architecture: "", bootID: "", containerRuntimeVersion: "", kernelVersion: "", kubeProxyVersion: "", machineID: "", operatingSystem: "", osImage: "", systemUUID: ""}}
 Y
-for n in $sys $ns; do kubectl create ns $n >/dev/null || fail "namespace $n"; done
+for n in "$sys" "$ns"; do kubectl create ns "$n" >/dev/null || fail "namespace $n"; done
 
 status() { kubectl get -n $ns "$1" "$2" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].$4}"; }
 
