@@ -7,6 +7,7 @@
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/data/duration.h"
 #include "lib/data/json.h"
 #include "lib/data/kver.h"
 #include "lib/kube/store.h"
@@ -57,6 +58,7 @@ json_t *injector_settings(const struct op *op, const struct mesh_cr *mesh, bool 
                           json_t *no_net_admin)
 {
     char address[200];
+    char drain[40];
     json_t *o = json_object(), *secrets = json_array(), *config = json_object();
     snprintf(address, sizeof address, NAME_OPERATOR ".%s.svc:%d", op->ns, PORT_DISCOVERY);
     if (mesh->proxy.native_sidecar != MESH_NATIVE_AUTO)
@@ -93,6 +95,9 @@ json_t *injector_settings(const struct op *op, const struct mesh_cr *mesh, bool 
         json_object_set_new(config, "concurrency", json_integer(mesh->proxy.concurrency.v));
     if (mesh->proxy.hold_application)
         json_object_set_new(config, "holdApplicationUntilProxyStarts", json_true());
+    /* The pod's own ProxyConfig may say another; the proxy takes it from there. */
+    json_object_set_new(config, "terminationDrainDuration",
+                        json_string(duration_format(mesh->proxy.termination_drain_ns, drain)));
     if (json_object_size(config))
         json_object_set(o, "proxyConfig", config);
     json_decref(config);

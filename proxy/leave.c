@@ -85,18 +85,23 @@ enum app_life app_life(const char *dir, uid_t own)
     return APP_GONE;
 }
 
-int64_t leave_drain_ns(const char *proxy_config)
+int64_t leave_config_ns(const char *proxy_config, const char *field, int64_t dflt_ns)
 {
     json_t *config = NULL;
-    int64_t ns = DRAIN_DEFAULT_MS * NS_PER_MS, said;
+    int64_t ns = dflt_ns, said;
     struct err err = {0};
     if (!proxy_config || json_parse(slice_str(proxy_config), NULL, &config, &err) < 0)
         return ns;
-    const char *text = json_string_value(json_object_get(config, "terminationDrainDuration"));
+    const char *text = json_string_value(json_object_get(config, field));
     if (text && duration_parse(slice_str(text), &said) == ERR_OK && said >= 0)
         ns = said;
     json_decref(config);
     return ns;
+}
+
+int64_t leave_drain_ns(const char *proxy_config)
+{
+    return leave_config_ns(proxy_config, "terminationDrainDuration", DRAIN_DEFAULT_MS * NS_PER_MS);
 }
 
 enum leave_act leave_step(struct leave *l, const struct leave_view *v)

@@ -26,6 +26,8 @@ bool app_socket_in(struct slice table, uid_t own);
 /* terminationDrainDuration of the pod's ProxyConfig (JSON; may be NULL); 5 s where it says nothing.
  */
 int64_t leave_drain_ns(const char *proxy_config);
+/* Any duration of it by name. */
+int64_t leave_config_ns(const char *proxy_config, const char *field, int64_t dflt_ns);
 
 struct leave {
     int64_t drained_ns; /* answers in flight are waited for until then */

@@ -357,6 +357,7 @@ static int make_workers(struct data *d, const struct handover_fd *fds, int n, st
             return -1;
         d->workers[d->n_workers++].worker = worker;
         worker->pod_namespace = slice_str(d->pod_namespace);
+        worker->drain_ns = leave_config_ns(getenv("PROXY_CONFIG"), "drainDuration", -1);
         overload_init(&worker->overload, env("TULLE_CGROUP", "/sys/fs/cgroup"));
         if (d->options.seed)
             loop_seed(worker->loop, d->options.seed + w);

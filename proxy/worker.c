@@ -71,6 +71,7 @@ int worker_new(unsigned id, const struct clock *clock, const struct limits *limi
         return err_set(err, ERR_NOMEM, "worker %u", id);
     }
     w->id = id;
+    w->drain_ns = -1;
     w->limits = limits;
     w->control = control;
     w->telemetry = telemetry;
@@ -158,6 +159,8 @@ void worker_drain_idle_now(struct worker *w)
 int64_t worker_drain_grace(const struct worker *w)
 {
     const struct prog_settings *s = w->know.settings;
+    if (w->drain_ns >= 0)
+        return w->drain_ns;
     return (s && s->drain_ms ? s->drain_ms : DRAIN_DEFAULT_MS) * NS_PER_MS;
 }
 

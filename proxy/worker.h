@@ -64,6 +64,7 @@ struct worker {
     struct down *downs; /* list of downstream connections, for draining */
     uint32_t n_downs;
     atomic_uint n_inbound, n_outbound; /* of them; read by the control thread while draining */
+    int64_t drain_ns;                  /* drainDuration of the pod's ProxyConfig; -1: the mesh's */
     bool draining;                     /* inbound only: answers carry Connection: close */
     bool no_idle;                      /* draining, and nobody is left to answer another request */
     uint64_t requests, connections;    /* for the admin page and syscall gates */

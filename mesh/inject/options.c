@@ -98,7 +98,7 @@ static const struct {
     {"proxyMetadata",                  T_STRINGS,   true},
     {"statusPort",                     T_PORT,      true},
     {"terminationDrainDuration",       T_DURATION,  true},
-    {"tracing",                        T_OBJECT,    true},
+    {"tracing",                        T_OBJECT,    false},
     {"availabilityZone",               T_STRING,    false},
     {"binaryPath",                     T_STRING,    false},
     {"caCertificatesPem",              T_ANY,       false},

@@ -123,6 +123,8 @@ START_TEST(drain_time)
     };
     for (size_t i = 0; i < N_OF(list); i++)
         ck_assert_int_eq(leave_drain_ns(list[i].config), (int64_t)(list[i].s * 1000) * NS_PER_MS);
+    ck_assert_int_eq(leave_config_ns("{\"drainDuration\":\"3s\"}", "drainDuration", -1), 3 * NS_PER_S);
+    ck_assert_int_eq(leave_config_ns(list[2].config, "drainDuration", -1), -1);
 }
 END_TEST
 
