@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/credential.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
@@ -17,7 +18,8 @@ enum { PEM_MAX = 256 * 1024 };
 int cluster_open(struct cluster *c, const char *kubeconfig, const char *context, struct err *err)
 {
     *c = (struct cluster){0};
-    if (kube_config_default(kubeconfig, context, &c->config, err) < 0)
+    if (kube_config_default(kubeconfig, context, &c->config, err) < 0 ||
+        credential_get(c->config, NULL, err) < 0)
         return -1;
     struct kube_client_opts opts = {.user_agent = "tulle/" TULLE_VERSION,
                                     .max_body_bytes = 256u << 20};

@@ -392,6 +392,13 @@ int kube_client_new(struct loop *loop, const struct kube_config *config,
         c->opts = *opts;
     if (!c->opts.max_body_bytes)
         c->opts.max_body_bytes = BODY_MAX;
+    if (config->exec && !config->token && !config->cert_data) {
+        err_set(err, ERR_UNSUPPORTED,
+                "users: '%s': exec: this program runs no credential plugins; use a token or a "
+                "client certificate (kubectl create token)",
+                config->user ? config->user : "");
+        goto fail;
+    }
     if (check_server(c, err) < 0 || token_refresh(c, true, err) < 0)
         goto fail;
     c->multi = curl_multi_init();

@@ -9,6 +9,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/mem.h"
 #include "lib/data/base64.h"
+#include "lib/data/json.h"
 #include "lib/data/yaml.h"
 #include "lib/kube/kube_int.h"
 
@@ -18,14 +19,16 @@ void kube_config_free(struct kube_config *c)
 {
     if (!c)
         return;
-    char *plain[] = {c->server,    c->proxy_url, c->tls_name,   c->ca_file,    c->ca_data,
-                     c->cert_file, c->cert_data, c->key_file,   c->token_file, c->username,
-                     c->ns,        c->context,   c->impersonate};
+    char *plain[] = {c->server,    c->proxy_url, c->tls_name,    c->ca_file,    c->ca_data,
+                     c->cert_file, c->cert_data, c->key_file,    c->token_file, c->username,
+                     c->ns,        c->context,   c->impersonate, c->user};
     for (size_t i = 0; i < N_OF(plain); i++)
         mem_free(plain[i]);
     kube_wipe_free(c->key_data);
     kube_wipe_free(c->token);
     kube_wipe_free(c->password);
+    json_decref(c->exec);
+    json_decref(c->exec_cluster);
     mem_free(c);
 }
 
@@ -114,7 +117,7 @@ static int data_field(const json_t *obj, const char *key, char **ret, struct err
     enum err_code rc = base64_decode(slice_of(text, n), BASE64_STD, &b);
     kube_wipe_free(text);
     struct slice out = buf_slice(&b);
-    bool pem = rc == ERR_OK && out.len && !memchr(out.p, '\0', out.len);
+    bool pem = rc == ERR_OK && out.p && out.len && !memchr(out.p, '\0', out.len);
     char *data = pem ? buf_take(&b, NULL) : NULL;
     buf_fini(&b);
     if (!pem)
@@ -142,21 +145,112 @@ static int read_cluster(const json_t *cl, const char *base_dir, struct kube_conf
     for (size_t n = strlen(c->server); n && c->server[n - 1] == '/';)
         c->server[--n] = '\0';
     c->insecure = json_is_true(json_object_get(cl, "insecure-skip-tls-verify"));
+    json_setup();
+    const json_t *x, *extensions = json_object_get(cl, "extensions");
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)extensions, i, x)
+    {
+        const char *name = json_string_value(json_object_get(x, "name"));
+        json_t *extension = json_object_get(x, "extension");
+        if (c->exec_cluster || !extension || !name ||
+            strcmp(name, "client.authentication.k8s.io/exec") != 0)
+            continue;
+        c->exec_cluster = json_deep_copy(extension);
+        if (!c->exec_cluster)
+            return err_set(err, ERR_NOMEM, "extensions");
+    }
     if (c->insecure && (c->ca_data || c->ca_file))
         return err_set(err, ERR_INVALID,
                        "insecure-skip-tls-verify: cannot stand beside a certificate-authority");
     return 0;
 }
 
+static bool is_strings(const json_t *array)
+{
+    const json_t *x;
+    size_t i;
+    if (!array || json_is_null(array))
+        return true;
+    json_array_foreach((json_t *)(uintptr_t)array, i, x)
+    {
+        if (!json_is_string(x))
+            return false;
+    }
+    return json_is_array(array);
+}
+
+/* [{name, value}]: names that can stand in an environment. */
+static bool is_environment(const json_t *array)
+{
+    const json_t *x;
+    size_t i;
+    if (!array || json_is_null(array))
+        return true;
+    json_array_foreach((json_t *)(uintptr_t)array, i, x)
+    {
+        const char *name = json_string_value(json_object_get(x, "name"));
+        const json_t *value = json_object_get(x, "value");
+        if (!name || !*name || strchr(name, '=') || (value && !json_is_string(value)))
+            return false;
+    }
+    return json_is_array(array);
+}
+
+/* The user's `exec`, with client-go's defaults and meaning of relative commands. */
+static int read_exec(const json_t *exec, const char *base_dir, struct kube_config *c,
+                     struct err *err)
+{
+    static const char group[] = "client.authentication.k8s.io/";
+    static const char *const modes[] = {"Never", "IfAvailable", "Always"};
+    const char *api = json_string_value(json_object_get(exec, "apiVersion"));
+    const char *mode = json_string_value(json_object_get(exec, "interactiveMode"));
+    bool v1 = api && strcmp(api, "client.authentication.k8s.io/v1") == 0, known = false;
+    CLEANUP(mem_freep) char *command = NULL;
+    if (!api || !*api)
+        return err_set(err, ERR_INVALID, "apiVersion: is missing");
+    if (!v1 && strcmp(api, "client.authentication.k8s.io/v1beta1") != 0)
+        return err_set(err, ERR_UNSUPPORTED, "apiVersion: %s: only %sv1 and v1beta1 are spoken",
+                       api, group);
+    if (str_field(exec, "command", &command, err) < 0)
+        return -1;
+    if (!command)
+        return err_set(err, ERR_INVALID, "command: is missing");
+    if (!is_strings(json_object_get(exec, "args")))
+        return err_set(err, ERR_INVALID, "args: not a list of strings");
+    if (!is_environment(json_object_get(exec, "env")))
+        return err_set(err, ERR_INVALID, "env: not a list of names with values");
+    if (!mode && v1)
+        return err_set(err, ERR_INVALID, "interactiveMode: is missing");
+    for (size_t i = 0; mode && i < N_OF(modes); i++)
+        known = known || strcmp(mode, modes[i]) == 0;
+    if (mode && !known)
+        return err_set(err, ERR_INVALID,
+                       "interactiveMode: %s: not one of Never, IfAvailable, "
+                       "Always",
+                       mode);
+    json_setup();
+    c->exec = json_deep_copy(exec);
+    if (!c->exec)
+        return err_set(err, ERR_NOMEM, "command");
+    /* A bare name is looked for in PATH, a relative path begins at the kubeconfig. */
+    if (*command != '/' && strchr(command, '/') && base_dir) {
+        CLEANUP(buf_freep) struct buf b;
+        buf_init(&b, 8192);
+        buf_addf(&b, "%s/%s", base_dir, command);
+        if (buf_err(&b) != ERR_OK ||
+            json_object_set_new(c->exec, "command", json_string(buf_cstr(&b))) < 0)
+            return err_set(err, ERR_NOMEM, "command");
+    }
+    return 0;
+}
+
 static int read_user(const json_t *u, const char *base_dir, struct kube_config *c, struct err *err)
 {
-    static const char *const plugins[] = {"exec", "auth-provider"};
-    for (size_t i = 0; i < N_OF(plugins); i++)
-        if (json_is_object(json_object_get(u, plugins[i])))
-            return err_set(err, ERR_UNSUPPORTED,
-                           "%s: credential plugins are not run; use a token or a client "
-                           "certificate (kubectl create token)",
-                           plugins[i]);
+    const json_t *exec = json_object_get(u, "exec");
+    if (json_is_object(json_object_get(u, "auth-provider")))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "auth-provider: kubectl itself has dropped these; use exec, a token or a "
+                       "client certificate (kubectl create token)");
     if (data_field(u, "client-certificate-data", &c->cert_data, err) < 0 ||
         data_field(u, "client-key-data", &c->key_data, err) < 0 ||
         (!c->cert_data && file_field(u, "client-certificate", base_dir, &c->cert_file, err) < 0) ||
@@ -174,7 +268,11 @@ static int read_user(const json_t *u, const char *base_dir, struct kube_config *
     bool cert = c->cert_data || c->cert_file, key = c->key_data || c->key_file;
     if (cert != key)
         return err_set(err, ERR_INVALID, "client-certificate and client-key: only one is given");
-    return 0;
+    if (!exec || json_is_null(exec) || c->token || c->token_file || c->username)
+        return 0;
+    if (!json_is_object(exec))
+        return err_set(err, ERR_INVALID, "exec: not an object");
+    return read_exec(exec, base_dir, c, err) < 0 ? err_wrap(err, "exec") : 0;
 }
 
 static int read_config(const json_t *top, const char *base_dir, const char *context,
@@ -208,6 +306,9 @@ static int read_config(const json_t *top, const char *base_dir, const char *cont
         return err_wrap(err, "clusters: '%s'", cluster);
     if (!user || !*user)
         return 0; /* anonymous */
+    c->user = mem_strdup(user);
+    if (!c->user)
+        return err_set(err, ERR_NOMEM, "kubeconfig");
     const json_t *u = entry_find(top, "users", "user", user, err);
     if (!u)
         return -1;

@@ -3,6 +3,7 @@
  * file. Immutable once made, but for what is read from files again (token, CA) by the client. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "lib/base/err.h"
@@ -21,13 +22,21 @@ struct kube_config {
     char *impersonate; /* "as" */
     char *ns;          /* namespace of the context or of the pod; "default" when unsaid */
     char *context;     /* name of the context, "in-cluster" in a pod */
-    bool insecure;     /* insecure-skip-tls-verify */
+    char *user;        /* name of the entry in `users`, NULL in a pod */
+    /* The user's credential plugin (ExecConfig of client.authentication.k8s.io), checked, its
+     * command as it is to be run; NULL when there is none or when token, token_file or username say
+     * already who we are. Nothing in lib/ runs programs of the user's: who may, does, and sets
+     * token, or cert_data and key_data; a client refuses a configuration whose plugin was not run.
+     */
+    json_t *exec;
+    json_t *exec_cluster; /* what the cluster's entry holds for the plugin, or NULL */
+    bool insecure;        /* insecure-skip-tls-verify */
 };
 
 /* Pure: parse kubeconfig YAML. `base_dir` resolves relative file names (NULL: as they are),
- * `context` NULL = current-context. A user with `exec` or `auth-provider` is ERR_UNSUPPORTED with
- * the name of the user in the text; duplicate, missing or broken entries are ERR_INVALID naming the
- * field. */
+ * `context` NULL = current-context. A user with `auth-provider`, or with `exec` of an API version
+ * that no kubectl speaks any more, is ERR_UNSUPPORTED with the name of the user in the text;
+ * duplicate, missing or broken entries are ERR_INVALID naming the field. */
 int kube_config_parse(struct slice yaml, const char *base_dir, const char *context,
                       struct kube_config **ret, struct err *err);
 /* Read and parse a kubeconfig file (at most 1 MiB). */

@@ -402,8 +402,28 @@ START_TEST(server_refused)
 }
 END_TEST
 
+/* A plugin that nobody has run is no credential; one that was run is. */
+START_TEST(plugin_not_run)
+{
+    struct rig r;
+    struct err err = {0};
+    rig_up(&r, NULL, 0);
+    r.config.exec = json_object();
+    r.config.user = (char *)"jane";
+    ck_assert_int_eq(kube_client_new(r.loop, &r.config, NULL, &r.client, &err), -1);
+    ck_assert_int_eq(err.code, ERR_UNSUPPORTED);
+    ck_assert_msg(strstr(err.msg, "users: 'jane': exec: ") != NULL, "%s", err.msg);
+    r.config.token = (char *)"t";
+    ck_assert_int_eq(kube_client_new(r.loop, &r.config, NULL, &r.client, &err), 0);
+    json_decref(r.config.exec);
+    r.config.exec = NULL;
+    rig_down(&r);
+}
+END_TEST
+
 TESTS(kube_client)
 {
+    tcase_add_test(tc, plugin_not_run);
     tcase_add_loop_test(tc, answer_means, 0, N_OF(answers));
     tcase_add_test(tc, body_and_headers_go_out);
     tcase_add_test(tc, too_many_requests_is_repeated);

@@ -15,6 +15,9 @@
 #define CLUSTERS                                                                                   \
     "clusters:\n- name: k\n  cluster:\n    server: https://h:6443/\n"                              \
     "    certificate-authority: pki/ca.crt\n    tls-server-name: kubernetes\n"
+#define EXEC(rest)                                                                                 \
+    "users:\n- name: u\n  user: {exec: {apiVersion: client.authentication.k8s.io/v1, "             \
+    "interactiveMode: Never" rest
 #define USERS "users:\n- name: u\n  user: {token: t}\n"
 
 static const struct {
@@ -35,8 +38,29 @@ static const struct {
      "clusters: 'k': server: is missing", ERR_INVALID},
     {"insecure beside a CA", HEAD CONTEXTS CLUSTERS "    insecure-skip-tls-verify: true\n" USERS,
      NULL, "insecure-skip-tls-verify", ERR_INVALID},
-    {"exec plugin", HEAD CONTEXTS CLUSTERS "users:\n- name: u\n  user: {exec: {command: aws}}\n",
-     NULL, "users: 'u': exec: credential plugins are not run", ERR_UNSUPPORTED},
+    {"exec of an old version",
+     HEAD CONTEXTS CLUSTERS "users:\n- name: u\n  user: {exec: {command: aws, "
+                            "apiVersion: client.authentication.k8s.io/v1alpha1}}\n",
+     NULL, "users: 'u': exec: apiVersion: client.authentication.k8s.io/v1alpha1", ERR_UNSUPPORTED},
+    {"exec without a version",
+     HEAD CONTEXTS CLUSTERS "users:\n- name: u\n  user: {exec: {command: aws}}\n", NULL,
+     "users: 'u': exec: apiVersion: is missing", ERR_INVALID},
+    {"exec without a command", HEAD CONTEXTS CLUSTERS EXEC("") "}}\n", NULL,
+     "exec: command: is missing", ERR_INVALID},
+    {"exec without a mode",
+     HEAD CONTEXTS CLUSTERS "users:\n- name: u\n  user: {exec: {command: aws, "
+                            "apiVersion: client.authentication.k8s.io/v1}}\n",
+     NULL, "exec: interactiveMode: is missing", ERR_INVALID},
+    {"exec with an unknown mode", HEAD CONTEXTS CLUSTERS EXEC("ometimes, command: aws") "}}\n",
+     NULL, "interactiveMode: Neverometimes", ERR_INVALID},
+    {"exec with wrong arguments",
+     HEAD CONTEXTS CLUSTERS EXEC(", command: aws, args: [a, 1]") "}}\n", NULL, "exec: args",
+     ERR_INVALID},
+    {"exec with a wrong environment",
+     HEAD CONTEXTS CLUSTERS EXEC(", command: aws, env: [{name: 'A=B', value: c}]") "}}\n", NULL,
+     "exec: env", ERR_INVALID},
+    {"exec is a word", HEAD CONTEXTS CLUSTERS "users:\n- name: u\n  user: {exec: aws}\n", NULL,
+     "exec: not an object", ERR_INVALID},
     {"auth provider",
      HEAD CONTEXTS CLUSTERS "users:\n- name: u\n  user: {auth-provider: {name: oidc}}\n", NULL,
      "auth-provider", ERR_UNSUPPORTED},
@@ -84,6 +108,45 @@ START_TEST(fields_are_read)
     ck_assert_int_eq(kube_config_parse(slice_str(yaml), NULL, "d", &c, &err), 0);
     ck_assert_str_eq(c->ns, "default");
     ck_assert_str_eq(c->ca_file, "pki/ca.crt");
+    kube_config_free(c);
+}
+END_TEST
+
+static const struct {
+    const char *name, *user, *command; /* NULL: there is no plugin to run */
+} plugins[] = {
+    {"in PATH", EXEC(", command: aws") "}}\n", "aws"},
+    {"absolute", EXEC(", command: /bin/aws") "}}\n", "/bin/aws"},
+    {"from the kubeconfig's folder", EXEC(", command: ./bin/aws") "}}\n", "/etc/k/./bin/aws"},
+    {"the beta's mode has a default",
+     "users:\n- name: u\n  user: {exec: {apiVersion: client.authentication.k8s.io/v1beta1, "
+     "command: "
+     "gke}}\n",
+     "gke"},
+    {"a token goes before", EXEC(", command: aws") "}, token: t}\n", NULL},
+    {"a token's file, too", EXEC(", command: aws") "}, tokenFile: t}\n", NULL},
+    {"none", USERS, NULL},
+};
+
+START_TEST(plugin_is_kept)
+{
+    char yaml[2048];
+    struct kube_config *c;
+    struct err err = {0};
+    snprintf(
+        yaml, sizeof yaml, "%s%s",
+        HEAD CONTEXTS CLUSTERS
+        "    extensions:\n    - {name: client.authentication.k8s.io/exec, extension: {a: b}}\n",
+        plugins[_i].user);
+    ck_assert_msg(kube_config_parse(slice_str(yaml), "/etc/k", NULL, &c, &err) == 0, "%s: %s",
+                  plugins[_i].name, err.msg);
+    ck_assert_str_eq(c->user, "u");
+    ck_assert_int_eq(json_object_size(c->exec_cluster), 1);
+    if (plugins[_i].command)
+        ck_assert_str_eq(json_string_value(json_object_get(c->exec, "command")),
+                         plugins[_i].command);
+    else
+        ck_assert_ptr_null(c->exec);
     kube_config_free(c);
 }
 END_TEST
@@ -153,7 +216,8 @@ START_TEST(oom)
 {
     OOM_SWEEP (n) {
         struct kube_config *c = NULL;
-        if (kube_config_parse(SL(HEAD CONTEXTS CLUSTERS USERS), "/etc", NULL, &c, NULL) == 0)
+        if (kube_config_parse(SL(HEAD CONTEXTS CLUSTERS EXEC(", command: a/b") "}}\n"), "/etc",
+                              NULL, &c, NULL) == 0)
             kube_config_free(c);
     }
 }
@@ -163,6 +227,7 @@ TESTS(kube_config)
 {
     tcase_add_loop_test(tc, broken_file_is_named, 0, N_OF(broken));
     tcase_add_test(tc, fields_are_read);
+    tcase_add_loop_test(tc, plugin_is_kept, 0, N_OF(plugins));
     tcase_add_test(tc, in_a_pod);
     tcase_add_test(tc, choice);
     tcase_add_test(tc, oom);
