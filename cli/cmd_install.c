@@ -13,6 +13,7 @@
 #include "cli/cluster.h"
 #include "cli/judge.h"
 #include "cli/manifests.h"
+#include "cli/purge.h"
 #include "cli/report.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
@@ -52,10 +53,11 @@ const struct command cmd_upgrade = {
 const struct command cmd_uninstall = {
     .name = "uninstall",
     .summary = "take the mesh away",
-    .usage = "usage: tulle uninstall [--purge] [-y] [--kubeconfig FILE] [--context NAME]\n"
-             "  --purge  the definitions too, and with them all of your mesh objects, and the\n"
-             "           namespace " SYSTEM "\n"
-             "  -y       do not ask\n",
+    .usage = "usage: tulle uninstall [--purge] [--yes] [--kubeconfig FILE] [--context NAME]\n"
+             "  --purge    the definitions too, and with them all of your mesh objects, and the\n"
+             "             namespace " SYSTEM "; what goes is told before\n"
+             "  -y, --yes  do not ask\n"
+             "What Helm or somebody else installed stays.\n",
     .run = run_uninstall,
 };
 
@@ -66,12 +68,17 @@ struct flags {
 
 static int read_flags(const struct command *c, int argc, char **argv, struct flags *f)
 {
-    static const struct option table[] = {
-        {"profile", required_argument, NULL, 'p'}, {"hub", required_argument, NULL, 'h'},
-        {"tag", required_argument, NULL, 't'},     {"kubeconfig", required_argument, NULL, 'k'},
-        {"context", required_argument, NULL, 'x'}, {"dry-run", no_argument, NULL, 'd'},
-        {"skip-checks", no_argument, NULL, 's'},   {"check", no_argument, NULL, 'c'},
-        {"purge", no_argument, NULL, 'P'},         {0}};
+    static const struct option table[] = {{"profile", required_argument, NULL, 'p'},
+                                          {"hub", required_argument, NULL, 'h'},
+                                          {"tag", required_argument, NULL, 't'},
+                                          {"kubeconfig", required_argument, NULL, 'k'},
+                                          {"context", required_argument, NULL, 'x'},
+                                          {"dry-run", no_argument, NULL, 'd'},
+                                          {"skip-checks", no_argument, NULL, 's'},
+                                          {"check", no_argument, NULL, 'c'},
+                                          {"purge", no_argument, NULL, 'P'},
+                                          {"yes", no_argument, NULL, 'y'},
+                                          {0}};
     bool un = c == &cmd_uninstall, up = c == &cmd_upgrade;
     int o;
     opterr = 0;
@@ -505,7 +512,7 @@ static bool agreed(const char *what)
 {
     char line[16];
     if (!isatty(STDIN_FILENO)) {
-        fputs("tulle uninstall: say -y\n", stderr);
+        fputs("tulle uninstall: there is nobody to ask: --yes goes on\n", stderr);
         return false;
     }
     printf("%s Go on? [y/N] ", what);
@@ -551,13 +558,13 @@ static int remove_written(struct cluster *c, struct err *err)
             return -1;
     if (cluster_send(c, "GET", "/api/v1/configmaps",
                      "fieldSelector=metadata.name%3Distio-ca-root-cert&labelSelector="
-                     "app.kubernetes.io%2Fmanaged-by%3Dtulle-operator", NULL, NULL, &maps,
-                     err) < 0)
+                     "app.kubernetes.io%2Fmanaged-by%3Dtulle-operator",
+                     NULL, NULL, &maps, err) < 0)
         return err_wrap(err, "root bundles");
     json_array_foreach(json_object_get(maps, "items"), i, x)
     {
-        if (remove_object(c, kube_resource(KUBE_CONFIG_MAP), kube_namespace(x), kube_name(x),
-                          err) < 0)
+        if (remove_object(c, kube_resource(KUBE_CONFIG_MAP), kube_namespace(x), kube_name(x), err) <
+            0)
             return -1;
     }
     return 0;
@@ -572,10 +579,6 @@ static int remove_kind(struct cluster *c, const struct kube_resource *r, struct 
         return -1;
     json_array_foreach(json_object_get(list, "items"), i, x)
     {
-        if (strcmp(r->kind, "CustomResourceDefinition") == 0 && is_others(x)) {
-            printf("  %s is left: Helm installed it\n", kube_name(x));
-            continue;
-        }
         if (remove_object(c, r, SYSTEM, kube_name(x), err) < 0)
             return -1;
         printf("\u221a removed %s %s\n", r->kind, kube_name(x));
@@ -583,7 +586,8 @@ static int remove_kind(struct cluster *c, const struct kube_resource *r, struct 
     return 0;
 }
 
-static int uninstall(struct cluster *c, bool purge, struct err *err)
+/* `purge`: what goes besides, or NULL. */
+static int uninstall(struct cluster *c, const json_t *purge, struct err *err)
 {
     size_t n = 0;
     while (manifests_kind(n))
@@ -601,13 +605,25 @@ static int uninstall(struct cluster *c, bool purge, struct err *err)
             return -1;
     }
     puts("\u221a removed what the operator wrote");
-    if (purge &&
-        (remove_kind(c, manifests_kind(1), err) < 0 || remove_kind(c, manifests_kind(0), err) < 0))
+    if (purge && purge_run(c, purge, err) < 0)
         return -1;
     puts(purge ? "Tulle is gone."
                : "Tulle is gone; custom resource definitions and your objects stay.");
     puts("Pods keep their sidecars until they are restarted.");
     return 0;
+}
+
+static bool confirmed(const struct flags *f, const json_t *purge)
+{
+    CLEANUP(buf_freep) struct buf text;
+    buf_init(&text, 1 << 20);
+    if (!purge)
+        return f->yes || agreed("The mesh goes away.");
+    purge_tell(purge, &text);
+    if (buf_err(&text) != ERR_OK)
+        return false;
+    printf("%.*s", SL_FMT(buf_slice(&text)));
+    return f->yes || agreed("The mesh goes away with all of that; there is no way back.");
 }
 
 static int run_uninstall(int argc, char **argv)
@@ -616,15 +632,17 @@ static int run_uninstall(int argc, char **argv)
     struct cluster c;
     struct err err = {0};
     CLEANUP(json_freep) json_t *deployment = NULL;
+    CLEANUP(json_freep) json_t *purge = NULL;
     int rc = read_flags(&cmd_uninstall, argc, argv, &f);
     if (rc)
         return rc;
     rc = EXIT_FAILURE;
     if (cluster_open(&c, f.kubeconfig, f.context, &err) < 0 ||
-        not_helms(&c, "helm uninstall", &deployment, &err) < 0)
+        not_helms(&c, "helm uninstall", &deployment, &err) < 0 ||
+        (f.purge && purge_plan(&c, &purge, &err) < 0))
         failed("uninstall", &err);
-    else if (f.yes || agreed(f.purge ? "All of your mesh objects go, too." : "The mesh goes away."))
-        rc = uninstall(&c, f.purge, &err) < 0 ? failed("uninstall", &err) : EXIT_SUCCESS;
+    else if (confirmed(&f, purge))
+        rc = uninstall(&c, purge, &err) < 0 ? failed("uninstall", &err) : EXIT_SUCCESS;
     cluster_close(&c);
     return rc;
 }
