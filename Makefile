@@ -259,8 +259,8 @@ docs: ## write what is generated from the support table: docs/support.md, crds/,
 	$(Q)tools/crds.py
 graph: ## print the include graph between folders; fails on an arrow that points up
 	$(Q)tools/graph.sh
-lint: ## clang-tidy, cppcheck, shellcheck
-	$(Q)tools/lint.sh
+lint: $(PBH) ## clang-tidy, cppcheck, shellcheck
+	$(Q)GEN=$(GEN) tools/lint.sh
 format: ## clang-format the tree
 	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
 clean: ## remove build products

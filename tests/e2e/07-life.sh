@@ -281,17 +281,29 @@ both() { # COMMAND...: with each form as last argument, at the same time
 }
 evict_web() { evict "app=web-$1"; }
 up() { scale "$1" 4; }
+# Half of the pods, and half of those that came for them: the caller hears of it late.
+churn() {
+    local _
+    for _ in 1 2; do
+        k get pods -n "$life" -l "app=web-$1" -o name | head -2 |
+            xargs kubectl delete -n "$life" --wait=false >/dev/null || return 1
+        sleep 2
+        rollout "$life" "web-$1" >/dev/null || return 1
+    done
+}
 down() { scale "$1" 1; }
 for form in native classic; do
     check "$form: the client's proxy knows" eventually 10 answers 200 "$life" "$loader" "http://web-$form/"
-    load_start "$out.$form" "$life" "$loader" --rate 100 --seconds 35 "http://web-$form/"
+    load_start "$out.$form" "$life" "$loader" --rate 100 --seconds 50 "http://web-$form/"
 done
 sleep 1
 check "restart under 100 requests a second" both roll
 check "a pod of each is evicted" both evict_web
 check "up to four" both up
+check "half of them are replaced, twice" both churn
 check "down to one" both down
 for form in native classic; do
+    check "$form: it lasted until here" kill -0 "$(cat "$out.$form.pid")"
     check "$form: the load ends" load_end "$out.$form"
     check "$form: not one request failed" no_failure "$out.$form"
 done

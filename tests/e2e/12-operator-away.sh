@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # The operator is killed and stays away for a while: traffic goes on; a new pod waits, and comes up by
-# itself when the operator is back.
+# itself when the operator is back. E2E_AWAY=600 for so many seconds more without it.
 # e2e: alone
 
 need_shop && need_bare || { fail "fixtures"; exit 1; }
@@ -72,7 +72,8 @@ Y
 check "a service that nobody has called" stranger
 check "warm" eventually 20 answers 200 "$SHOP" "$probe" http://frontend/
 restarts=$(crashes)
-load_start "$out" "$SHOP" "$loader" --rate 100 --seconds 45 http://frontend/
+away=${E2E_AWAY:-0}
+load_start "$out" "$SHOP" "$loader" --rate 100 --seconds $((45 + away)) http://frontend/
 sleep 1
 check "the operator is killed" operator_off
 check "traffic goes on" throughout 4 answers 200 "$SHOP" "$probe" http://frontend/
@@ -80,13 +81,14 @@ check "a service that its proxy has not learnt is not guessed at: 503" answers 5
     "http://stranger.$BARE/"
 check "a new pod is made meanwhile" late_pod
 check "and waits" throughout 4 not late_is_ready
+[ "$away" = 0 ] || check "for $away s" throughout "$away" answers 200 "$SHOP" "$probe" http://frontend/
 check "the operator comes back" operator_on
 check "the waiting pod recovers by itself" eventually 40 late_is_ready
 check "and can call" eventually 20 answers 200 "$SHOP" "$(late_name)" http://frontend/
 check "the service is learnt now" eventually 20 answers 200 "$SHOP" "$probe" "http://stranger.$BARE/"
 k delete service -n "$BARE" stranger >/dev/null
-check "rules reach the old proxies again" eventually 30 rule_arrives
-check "the load ended" load_end "$out"
+check "rules reach the old proxies again" eventually 5 rule_arrives
+check "the load ended" load_end "$out" $((90 + away))
 check "not one of its requests failed" no_failure "$out"
 check "no container was restarted" same "$(crashes)" "$restarts"
 k delete deployment -n "$SHOP" late --wait=false >/dev/null 2>&1
