@@ -78,4 +78,4 @@ meshed_shop() { # SECONDS: every workload has its sidecar, and calls go through
         eventually 30 answers 200 "$SHOP" "$(pod_of "$SHOP" app=probe)" http://order/
 }
 # The command line as built; nothing where it is not.
-cli() { ls "${TULLE_CLI:-$ROOT/build/release/bin/tulle}" 2>/dev/null; }
+cli() { ls "${TULLE_CLI:-${TULLE_PREBUILT:-$ROOT/build/release}/bin/tulle}" 2>/dev/null; }
