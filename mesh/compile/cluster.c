@@ -16,13 +16,11 @@ static bool rule_applies(struct cc *c, const struct ix_object *o, struct slice n
 {
     const struct dr *dr = o->dr;
 
-    if (!slice_eq(o->meta->ns, ns) ||
-        !index_visible(&dr->export_to, o->meta->ns, c->client->namespace_))
+    if (!slice_eq(o->meta->ns, ns) || !cc_visible(c, &dr->export_to, o->meta->ns))
         return false;
     if (!dr->workload_selector.set)
         return true;
-    return slice_eq(ns, c->client->namespace_) &&
-           ilabels_cover(c->client->labels, &dr->workload_selector.labels);
+    return slice_eq(ns, cc_ns(c)) && cc_labels_cover(c, &dr->workload_selector.labels);
 }
 
 static struct rules rules_in(struct cc *c, struct slice host, struct slice ns)
@@ -41,11 +39,47 @@ static struct rules rules_in(struct cc *c, struct slice host, struct slice ns)
     return r;
 }
 
+/* What rules there are for a host, before anyone is asked whose they are: when there are none, or they
+ * all stand in one namespace that counts for every client and are shown to all, it does not matter
+ * who looks. */
+static bool rules_for_all(struct cc *c, struct slice host, struct slice service_ns,
+                          struct slice *ret_ns)
+{
+    struct slice pattern = SLICE_NULL, ns = SLICE_NULL;
+
+    *ret_ns = ns;
+    while (cc_next_pattern(c, host, &pattern)) {
+        const struct ix_objects *l = index_dr_of(c->x, pattern);
+
+        cc_dep(c, INDEX_TOKEN_DR(pattern));
+        for (uint32_t i = 0; l && i < l->n; i++) {
+            const struct ix_object *o = l->p[i];
+
+            if (!ns.len)
+                ns = o->meta->ns;
+            if (!slice_eq(o->meta->ns, ns) || !cc_public(&o->dr->export_to) ||
+                o->dr->workload_selector.set)
+                return false;
+        }
+    }
+    *ret_ns = ns;
+    return !ns.len || slice_eq(ns, service_ns) || slice_eq(ns, c->mesh->root_namespace);
+}
+
 /* The client's namespace, the service's, the root namespace: the first that has rules. */
 static struct rules rules_of(struct cc *c, struct slice host, struct slice service_ns)
 {
-    struct slice order[] = {c->client->namespace_, service_ns, c->mesh->root_namespace};
+    struct slice common, order[] = {SLICE_NULL, service_ns, c->mesh->root_namespace};
     struct rules r = {0};
+
+    if (rules_for_all(c, host, service_ns, &common)) {
+        if (!common.len)
+            return r;
+        for (size_t i = 0; i < N_OF(order); i++)
+            order[i] = common;
+    } else {
+        order[0] = cc_ns(c);
+    }
 
     for (size_t i = 0; i < N_OF(order) && r.n == 0; i++) {
         bool again = false;

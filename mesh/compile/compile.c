@@ -152,6 +152,26 @@ bool cc_next_pattern(struct cc *c, struct slice host, struct slice *pattern)
     return pattern->p != NULL;
 }
 
+bool cc_labels_cover(struct cc *c, const struct api_map *want)
+{
+    if (!want->n)
+        return true;
+    c->looks |= COMPILE_LOOKS_LABELS;
+    if (c->viewer->pod.len)
+        cc_dep(c, INDEX_TOKEN_POD(c->viewer->namespace_, c->viewer->pod));
+    return ilabels_cover(c->viewer->labels, want);
+}
+
+bool cc_public(const struct api_strings *export_to)
+{
+    return export_to->n == 0 || api_strings_has(export_to, SL("*"));
+}
+
+bool cc_visible(struct cc *c, const struct api_strings *export_to, struct slice own_ns)
+{
+    return cc_public(export_to) || index_visible(export_to, own_ns, cc_ns(c));
+}
+
 uint32_t cc_ms(int64_t ns)
 {
     int64_t ms = ns <= 0 ? 0 : (ns - 1) / 1000000 + 1;
@@ -297,7 +317,7 @@ enum err_code compile_resource(const struct compile_input *in, const struct comp
                                enum prog_kind kind, struct slice key, struct arena *a,
                                struct compiled *ret)
 {
-    struct cc c = {.in = in, .x = in->index, .client = client, .a = a};
+    struct cc c = {.in = in, .x = in->index, .viewer = client, .a = a};
     struct compiled out = {.kind = kind};
     enum err_code rc = ERR_OK;
     struct prog *p;
@@ -320,6 +340,7 @@ enum err_code compile_resource(const struct compile_input *in, const struct comp
             c.deps[n++] = c.deps[i];
     sort(c.origins, c.n_origins, sizeof *c.origins, cmp_origin);
     sort(c.problems, c.n_problems, sizeof *c.problems, cmp_problem);
+    out.looks = c.looks;
     out.deps = c.deps;
     out.n_deps = n;
     out.origins = c.origins;

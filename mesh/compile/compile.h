@@ -49,9 +49,13 @@ struct compiled {
     struct origin *origins; /* distinct, ordered */
     struct compile_problem *problems;
     uint64_t *deps; /* tokens, distinct, ordered */
+    unsigned looks; /* COMPILE_LOOKS_*: what of the client it depends on; every client that has the same
+                     * in these gets exactly this */
     struct slice *endpoint_keys; /* of a SERVICE: ENDPOINTS that it needs, distinct, ordered */
     uint32_t n_origins, n_problems, n_deps, n_endpoint_keys;
 };
+
+enum { COMPILE_LOOKS_NAMESPACE = 1, COMPILE_LOOKS_LABELS = 2, COMPILE_LOOKS_POD = 4 };
 
 /* Compile one resource; everything in *ret lives in `a`. ERR_INVALID: the key cannot be one of that
  * kind; ERR_NOMEM. A service that does not exist is state ABSENT with the tokens that would make it

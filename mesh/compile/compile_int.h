@@ -12,7 +12,8 @@ struct cc {
     const struct compile_input *in;
     const struct index *x;
     const struct mesh_cr *mesh;
-    const struct compile_client *client;
+    const struct compile_client *viewer; /* by cc_ns and the like only, which note what was looked at */
+    unsigned looks;
     struct arena *a;
     enum prog_state state;
     bool nomem;
@@ -21,6 +22,24 @@ struct cc {
     uint64_t *deps;
     uint32_t n_origins, n_problems, n_deps, cap_origins, cap_problems, cap_deps;
 };
+
+/* --- the client: whatever is read of it narrows who may share the result ------------------------- */
+static inline struct slice cc_ns(struct cc *c)
+{
+    c->looks |= COMPILE_LOOKS_NAMESPACE;
+    return c->viewer->namespace_;
+}
+static inline struct slice cc_pod(struct cc *c)
+{
+    c->looks |= COMPILE_LOOKS_POD;
+    return c->viewer->pod;
+}
+/* Has the client these labels? Of no labels it is not asked. */
+bool cc_labels_cover(struct cc *c, const struct api_map *want);
+/* Does an exportTo of an object in own_ns show it to everybody? */
+bool cc_public(const struct api_strings *export_to);
+/* ...to the client? */
+bool cc_visible(struct cc *c, const struct api_strings *export_to, struct slice own_ns);
 
 struct slice cc_printf(struct cc *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct slice cc_copy(struct cc *c, struct slice s); /* empty gives the null slice */

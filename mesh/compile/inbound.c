@@ -299,12 +299,12 @@ static void tokens_in(struct cc *c, const struct ix_pod *pod, struct slice ns,
 
 struct prog *compile_inbound(struct cc *c)
 {
-    struct slice ns = c->client->namespace_, root = c->mesh->root_namespace;
-    const struct ix_pod *pod = index_pod(c->x, ns, c->client->pod);
+    struct slice ns = cc_ns(c), name = cc_pod(c), root = c->mesh->root_namespace;
+    const struct ix_pod *pod = index_pod(c->x, ns, name);
     struct prog_inbound *in;
     uint32_t cap = 0;
 
-    cc_dep(c, INDEX_TOKEN_POD(ns, c->client->pod));
+    cc_dep(c, INDEX_TOKEN_POD(ns, name));
     cc_dep(c, INDEX_TOKEN_MESH);
     cc_dep(c, INDEX_TOKEN_SERVICES(ns));
     cc_dep(c, INDEX_TOKEN_PA(ns));

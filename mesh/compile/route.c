@@ -21,12 +21,11 @@ static bool mesh_among(const struct api_strings *gateways)
     return gateways->n == 0 || api_strings_has(gateways, SL("mesh"));
 }
 
-static bool match_is_ours(const struct cc *c, uint16_t port, const struct api_strings *gateways,
+static bool match_is_ours(struct cc *c, uint16_t port, const struct api_strings *gateways,
                           uint32_t want_port, const struct api_map *labels, struct slice ns)
 {
     return mesh_among(gateways) && (want_port == 0 || want_port == port) &&
-           ilabels_cover(c->client->labels, labels) &&
-           (!ns.len || slice_eq(ns, c->client->namespace_));
+           cc_labels_cover(c, labels) && (!ns.len || slice_eq(ns, cc_ns(c)));
 }
 
 /* --- conditions --------------------------------------------------------------------------------------- */

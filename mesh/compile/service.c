@@ -112,8 +112,6 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
         return NULL;
     }
     cc_dep(c, INDEX_TOKEN_MESH);
-    if (c->client->pod.len) /* its labels choose matches and rules */
-        cc_dep(c, INDEX_TOKEN_POD(c->client->namespace_, c->client->pod));
     t = ip.len ? target_of_ip(c, &ip) : target_of_authority(c, host);
     if (t.kind == TARGET_NONE ||
         (t.kind != TARGET_POD && !target_port_find(&t, b.port, &p)))

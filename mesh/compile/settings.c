@@ -177,8 +177,7 @@ static bool se_names(void *user, const struct ix_object *o)
     struct ipaddr ips[8];
     uint32_t n = 0;
 
-    if (o->invalid ||
-        !index_visible(&o->se->export_to, o->meta->ns, s->c->client->namespace_))
+    if (o->invalid || !cc_visible(s->c, &o->se->export_to, o->meta->ns))
         return true;
     for (uint32_t i = 0; i < o->se->addresses.n && n < N_OF(ips); i++)
         n += ip_parse(o->se->addresses.p[i], &ips[n]);
@@ -202,9 +201,9 @@ static bool vs_names(void *user, const struct ix_object *o)
     struct ipaddr own;
 
     if (o->invalid || !o->vs->mesh ||
-        !index_visible(&o->vs->export_to, o->meta->ns, c->client->namespace_) ||
+        !cc_visible(c, &o->vs->export_to, o->meta->ns) ||
         (c->mesh->host_ownership == MESH_HOSTS_NAMESPACE &&
-         !slice_eq(o->meta->ns, c->client->namespace_)))
+         !slice_eq(o->meta->ns, cc_ns(c))))
         return true;
     for (uint32_t i = 0; i < o->n_hosts; i++)
         if (capturable(c, o->hosts[i]) && !index_host_known(c->x, o->hosts[i]) &&

@@ -9,7 +9,7 @@ static const struct ix_object *se_of(struct cc *c, struct slice pattern)
 
     cc_dep(c, INDEX_TOKEN_SE(pattern));
     for (uint32_t i = 0; l && i < l->n; i++)
-        if (index_visible(&l->p[i]->se->export_to, l->p[i]->meta->ns, c->client->namespace_))
+        if (cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns))
             return l->p[i];
     return NULL;
 }
@@ -23,7 +23,7 @@ static const struct ix_service *service_of(struct cc *c, struct slice host)
         return NULL;
     cc_dep(c, INDEX_TOKEN_SERVICE(ns, name));
     s = index_service(c->x, ns, name);
-    return s && s->known && index_visible(&s->export_to, ns, c->client->namespace_) ? s : NULL;
+    return s && s->known && cc_visible(c, &s->export_to, ns) ? s : NULL;
 }
 
 struct target target_of_host(struct cc *c, struct slice host)
@@ -52,7 +52,7 @@ struct target target_of_host(struct cc *c, struct slice host)
 static bool may_own(struct cc *c, const struct ix_object *vs)
 {
     return c->mesh->host_ownership == MESH_HOSTS_ISTIO ||
-           slice_eq(vs->meta->ns, c->client->namespace_);
+           slice_eq(vs->meta->ns, cc_ns(c));
 }
 
 const struct ix_object *target_vs(struct cc *c, struct slice host)
@@ -67,8 +67,7 @@ const struct ix_object *target_vs(struct cc *c, struct slice host)
         for (uint32_t i = 0; l && i < l->n; i++) {
             const struct ix_object *o = l->p[i];
 
-            if (!o->vs->mesh ||
-                !index_visible(&o->vs->export_to, o->meta->ns, c->client->namespace_))
+            if (!o->vs->mesh || !cc_visible(c, &o->vs->export_to, o->meta->ns))
                 continue;
             if (!winner) {
                 winner = o;
@@ -88,17 +87,20 @@ const struct ix_object *target_vs(struct cc *c, struct slice host)
 /* A host as written, after the forms that the resolver's search list would try. */
 static uint32_t candidates(struct cc *c, struct slice host, struct slice v[2])
 {
-    struct slice ns = c->client->namespace_, domain = c->mesh->cluster_domain;
+    struct slice domain = c->mesh->cluster_domain;
     uint32_t n = 0, dots = 0;
 
     for (size_t i = 0; i < host.len; i++)
         dots += host.p[i] == '.';
-    if (dots == 0)
+    if (dots == 0) {
+        struct slice ns = cc_ns(c);
+
         v[n++] = cc_printf(c, "%.*s.%.*s.svc.%.*s", SL_FMT(host), SL_FMT(ns), SL_FMT(domain));
-    else if (dots == 1)
+    } else if (dots == 1) {
         v[n++] = cc_printf(c, "%.*s.svc.%.*s", SL_FMT(host), SL_FMT(domain));
-    else if (dots == 2 && slice_ends(host, SL(".svc")))
+    } else if (dots == 2 && slice_ends(host, SL(".svc"))) {
         v[n++] = cc_printf(c, "%.*s.%.*s", SL_FMT(host), SL_FMT(domain));
+    }
     v[n++] = host;
     return n;
 }

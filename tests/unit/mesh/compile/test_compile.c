@@ -95,6 +95,69 @@ START_TEST(warm_set)
 }
 END_TEST
 
+/* --- what of the client a resource depends on --------------------------------------------------- */
+#define VS_HEAD                                                                                    \
+    "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"                                   \
+    "metadata: {name: api, namespace: shop}\nspec: {hosts: [api], "
+#define DR_HEAD "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: api, "
+#define API "api.shop.svc.cluster.local:81"
+enum { NOTHING = 0, NS = COMPILE_LOOKS_NAMESPACE, LABELS = COMPILE_LOOKS_LABELS };
+static const struct {
+    const char *more; /* objects beside `shop` */
+    enum prog_kind kind;
+    const char *key;
+    unsigned looks;
+} looked[] = {
+    {"", PROG_SETTINGS, "", NOTHING},
+    {"", PROG_NAMES, "", NOTHING},
+    {"", PROG_INBOUND, "", NS | COMPILE_LOOKS_POD},
+    {"", PROG_WORKLOAD, "10.244.0.5", NOTHING},
+    {"", PROG_ENDPOINTS, "EndpointSlice/shop/web-1/http", NOTHING},
+    {"", PROG_SERVICE, API, NOTHING},
+    {"", PROG_SERVICE, "api.shop:81", NOTHING},
+    {"", PROG_SERVICE, "api:81", NS}, /* a short name is of the client's namespace */
+    {"", PROG_SERVICE, "10.96.0.2:81", NOTHING},
+    {"", PROG_SERVICE, "10.244.0.5:8080", NOTHING},
+    {"", PROG_SERVICE, "web.shop:80", NOTHING}, /* routes and subsets for all */
+    {VS_HEAD "exportTo: ['*'], http: [{route: [{destination: {host: api}}]}]}", PROG_SERVICE, API,
+     NOTHING},
+    {VS_HEAD "exportTo: [.], http: [{route: [{destination: {host: api}}]}]}", PROG_SERVICE, API, NS},
+    {VS_HEAD "http: [{match: [{sourceLabels: {a: b}}], route: [{destination: {host: api}}]}]}",
+     PROG_SERVICE, API, LABELS},
+    {VS_HEAD "http: [{match: [{sourceNamespace: shop}], route: [{destination: {host: api}}]}]}",
+     PROG_SERVICE, API, NS},
+    {DR_HEAD "namespace: shop}\nspec: {host: api}", PROG_SERVICE, API, NOTHING},
+    {DR_HEAD "namespace: istio-system}\nspec: {host: '*.local'}", PROG_SERVICE, API, NOTHING},
+    /* A rule of another namespace is for clients there. */
+    {DR_HEAD "namespace: bank}\nspec: {host: api.shop.svc.cluster.local}", PROG_SERVICE, API, NS},
+    {DR_HEAD "namespace: shop}\nspec: {host: api, exportTo: [bank]}", PROG_SERVICE, API, NS},
+    {DR_HEAD "namespace: shop}\nspec: {host: api, workloadSelector: {matchLabels: {a: b}}}",
+     PROG_SERVICE, API, NS | LABELS},
+    /* Two places: whose holds depends on who asks. */
+    {DR_HEAD "namespace: shop}\nspec: {host: api}\n---\n" DR_HEAD
+             "namespace: istio-system}\nspec: {host: '*.local'}",
+     PROG_SERVICE, API, NS},
+};
+
+START_TEST(looks)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    char text[8192];
+    struct compile_client client = {.namespace_ = SL("shop"), .pod = SL("web-a")};
+    struct compiled c;
+
+    snprintf(text, sizeof text, "%s---\n%s", shop, looked[_i].more);
+    struct index *x = picture(text);
+    struct compile_input in = {.index = x, .roots_pem = SL("roots")};
+    ck_assert_int_eq(
+        compile_resource(&in, &client, looked[_i].kind, slice_str(looked[_i].key), &a, &c), ERR_OK);
+    ck_assert_int_ne(c.state, PROG_ABSENT);
+    ck_assert_msg(c.looks == looked[_i].looks, "%s with \"%s\" looks at %u, not %u", looked[_i].key,
+                  looked[_i].more, c.looks, looked[_i].looks);
+    index_free(x);
+}
+END_TEST
+
 static const struct {
     enum prog_kind kind;
     const char *key;
@@ -181,5 +244,6 @@ TESTS(compile)
     tcase_add_loop_test(tc, protocol, 0, N_OF(protocols));
     tcase_add_loop_test(tc, bad_key, 0, N_OF(bad_keys));
     tcase_add_test(tc, warm_set);
+    tcase_add_loop_test(tc, looks, 0, N_OF(looked));
     tcase_add_loop_test(tc, no_memory, 0, N_OF(asked));
 }
