@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of push share: resources (push_res.c), clients (push.c). */
+/* What the files of push share: resources (push_res.c), subscriptions to them (push_sub.c), what is said
+ * and answered (push_talk.c), who is there (push_client.c), what they will want (push_warm.c). */
 #pragma once
 
 #include "lib/base/map.h"
@@ -102,3 +103,32 @@ static inline bool res_counts(const struct res *r)
 {
     return r->kind != PROG_SETTINGS && r->kind != PROG_NAMES;
 }
+
+/* --- push_sub.c --- */
+struct sub *sub_find(const struct client *c, enum prog_kind kind, struct slice key);
+/* Found or made; NULL: too many, a key that is none, or no memory. */
+struct sub *sub_add(struct client *c, enum prog_kind kind, struct slice key);
+void sub_free(struct sub *s);
+/* Its proxy has to be told. */
+void sub_pend(struct sub *s);
+/* ENDPOINTS follow the services that name them. */
+void client_sweep(struct client *c);
+
+/* --- push_talk.c --- */
+/* Send what is pending at the end of the turn. */
+void client_queue(struct client *c);
+void take_message(struct client *c, const struct wire_client *m);
+
+/* --- push_client.c --- */
+void client_free(struct client *c);
+/* Free it and leave its stream to the caller. */
+void client_detach(struct client *c);
+/* End the stream from this side. */
+void client_fail(struct client *c, enum grpc_status status, const char *why);
+
+/* --- push_warm.c --- */
+void warm_learn(struct client *c, struct slice key);
+void warm_send(struct client *c);
+/* discovery: eager: every service that the client may see. */
+void eager_send(struct client *c);
+void warm_fini(struct push *p);
