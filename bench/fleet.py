@@ -121,20 +121,23 @@ class Mesh:
         self.api.call("POST", f"/apis/discovery.k8s.io/v1/namespaces/{self.ns(i)}/endpointslices",
                       self.slice(i))
 
+    def pod(self, pod):
+        return {"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": f"pod-{pod}", "namespace": self.pod_ns(pod),
+                             "labels": {"app": f"svc-{pod // self.each}",
+                                        "pod-template-hash": f"{pod // self.each:010x}"},
+                             "annotations": {"sidecar.istio.io/status": "{}"}},
+                "spec": {"nodeName": "n1", "serviceAccountName": self.account(pod),
+                         "containers": [{"name": "app", "image": "none.invalid/app"}]},
+                "status": {"phase": "Running", "podIP": ip(POD_NET, pod),
+                           "podIPs": [{"ip": ip(POD_NET, pod)}],
+                           "conditions": [{"type": "Ready", "status": "True"}]}}
+
     def make_pod(self, pod):
-        ns, name = self.pod_ns(pod), f"pod-{pod}"
-        path = f"/api/v1/namespaces/{ns}/pods"
-        self.api.call("POST", path, {
-            "metadata": {"name": name,
-                         "labels": {"app": f"svc-{pod // self.each}",
-                                    "pod-template-hash": f"{pod // self.each:010x}"},
-                         "annotations": {"sidecar.istio.io/status": "{}"}},
-            "spec": {"nodeName": "n1", "serviceAccountName": self.account(pod),
-                     "containers": [{"name": "app", "image": "none.invalid/app"}]}})
-        self.api.call("PATCH", f"{path}/{name}/status",
-                      {"status": {"phase": "Running", "podIP": ip(POD_NET, pod),
-                                  "podIPs": [{"ip": ip(POD_NET, pod)}],
-                                  "conditions": [{"type": "Ready", "status": "True"}]}},
+        o = self.pod(pod)
+        path = f"/api/v1/namespaces/{self.pod_ns(pod)}/pods"
+        self.api.call("POST", path, {k: o[k] for k in ("metadata", "spec")})
+        self.api.call("PATCH", f"{path}/pod-{pod}/status", {"status": o["status"]},
                       "application/merge-patch+json")
 
     def change(self, i, address):
