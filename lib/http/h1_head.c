@@ -60,7 +60,7 @@ static bool ipv6_bytes_ok(struct slice a)
 /* Host and authority: a registered name or address with an optional port, nothing else (RFC
  * 9110 7.2; no userinfo, no list, no percent-encoding). An empty port is the default one (RFC
  * 3986 3.2.3). */
-static bool authority_ok(struct slice a)
+bool h1_authority_ok(struct slice a)
 {
     struct slice port = SLICE_NULL;
     uint64_t number;
@@ -91,7 +91,7 @@ static enum h1_refusal parse_target(struct http_head *h, struct slice t)
     if (!h1_target_ok(t))
         return H1_TARGET;
     if (slice_is(h->method, "CONNECT")) {
-        if (!authority_ok(t) || slice_chr(t, ':') < 0)
+        if (!h1_authority_ok(t) || slice_chr(t, ':') < 0)
             return H1_TARGET;
         h->authority = t;
         return H1_NONE;
@@ -116,7 +116,7 @@ static enum h1_refusal parse_target(struct http_head *h, struct slice t)
         n++;
     h->authority = slice_head(rest, n);
     h->path = slice_skip(rest, n);
-    if (!authority_ok(h->authority))
+    if (!h1_authority_ok(h->authority))
         return H1_TARGET;
     if (h->path.len == 0)
         h->path = SL("/");
@@ -412,7 +412,7 @@ static enum h1_refusal settle_request(struct http_head *h, const struct framing 
         return H1_HOST_MISSING;
     if (f->n_host) {
         /* Empty: the target has no authority (RFC 9112 3.2). */
-        if (f->host.len && !authority_ok(f->host))
+        if (f->host.len && !h1_authority_ok(f->host))
             return H1_HOST_INVALID;
         /* Absolute and authority form: what the target says must be what Host says. */
         if (h->authority.len && !slice_ieq(h->authority, f->host))

@@ -18,3 +18,6 @@ enum h1_refusal h1_read_trailers(const struct h1_parser *p, struct http_head *h,
 bool h1_trailer_ok(struct slice name);
 /* Bytes that may stand in a request target; not empty. */
 bool h1_target_ok(struct slice target);
+/* Host and authority: a registered name or address with an optional port, nothing else (RFC 9110 7.2;
+ * no userinfo, no list, no percent-encoding). */
+bool h1_authority_ok(struct slice authority);

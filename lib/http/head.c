@@ -97,8 +97,7 @@ struct slice http_head_get(const struct http_head *h, struct slice name)
     return i < 0 ? SLICE_NULL : h->fields[i].value;
 }
 
-/* Room for one more field. */
-static struct http_field *field_push(struct http_head *h)
+struct http_field *http_head_push(struct http_head *h)
 {
     if (h->n_fields == h->cap_fields) {
         uint32_t cap = h->cap_fields ? h->cap_fields * 2 : 16;
@@ -122,7 +121,7 @@ enum err_code http_head_add(struct http_head *h, struct slice name, struct slice
         return ERR_NOMEM;
     for (size_t i = 0; i < n.len; i++)
         ((char *)(uintptr_t)n.p)[i] = (char)http_tchar[(unsigned char)n.p[i]];
-    struct http_field *f = field_push(h);
+    struct http_field *f = http_head_push(h);
     if (!f)
         return ERR_NOMEM;
     *f = (struct http_field){n, v.p ? v : SL("")};

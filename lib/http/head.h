@@ -55,6 +55,9 @@ int http_head_next(const struct http_head *h, struct slice name, int from);
 enum err_code http_head_add(struct http_head *h, struct slice name, struct slice value);
 enum err_code http_head_set(struct http_head *h, struct slice name, struct slice value);
 void http_head_remove(struct http_head *h, struct slice name);
+/* Room for one more field, to be filled by a codec with a checked lower-case name and checked value that
+ * live as long as the head; NULL when out of memory. */
+struct http_field *http_head_push(struct http_head *h);
 /* All values of a field joined by "," in the arena; null slice when absent. */
 struct slice http_head_joined(const struct http_head *h, struct slice name);
 /* tchar+ (RFC 9110 5.6.2); field-content without CR, LF, NUL (5.5). */
