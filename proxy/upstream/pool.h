@@ -1,8 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pooled HTTP/1.1 connections of one worker. */
+/* Pooled connections of one worker: what pool.c, which has the attempts, and the codecs share. */
 #pragma once
 
+#include "lib/io/loop.h"
 #include "proxy/upstream/upstream.h"
 
+/* What a codec does for the attempt that has a place on its connection; the contracts are those of
+ * the functions in upstream.h. */
+struct up_conn_ops {
+    enum err_code (*head)(struct up_attempt *a, const struct http_head *head);
+    enum err_code (*body)(struct up_attempt *a, struct slice bytes);
+    enum err_code (*end)(struct up_attempt *a, const struct http_head *trailers);
+    void (*flush)(struct up_attempt *a);
+    void (*resume)(struct up_attempt *a);
+    /* The attempt leaves its place and is not told of anything any more. */
+    void (*cancel)(struct up_attempt *a);
+};
+
+/* A connection: the first member of a codec's own. */
+struct up_conn {
+    const struct up_conn_ops *ops;
+    struct up_host *host; /* counted; released by the codec */
+    struct chan *chan;
+    struct loop_timer timer; /* connect, idle */
+    struct loop_task gone;
+};
+
+/* The attempt is over; tells its owner. */
+void up_attempt_failed(struct up_attempt *a, enum up_fail why, bool untouched, const char *detail);
+/* Dial the attempt's host: fills `host` and `chan`, counts the connection, arms `timer` to call
+ * `late`. Otherwise the reason, and nothing was taken. */
+enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn alpn,
+                          void (*late)(struct loop_timer *), struct err *err);
+/* Close and uncount; `release` frees at the end of the turn. */
+void up_conn_gone(struct up_conn *u, void (*release)(struct loop_task *));
+/* A place became free: the oldest waiting attempt gets it. */
+void up_pool_room(struct up_cluster *c);
 /* Close the idle connections of a host that takes no new request. */
 void up_pool_close_idle(struct up_host *h);
+
+/* --- HTTP/1 (h1_up.c) --- */
+/* Close the connections that would be used next, as long as their server has ended them. */
+void h1_up_drop_stale(struct up_host *h);
+/* An idle connection to the attempt's host, else a new one. */
+void h1_up_start(struct up_attempt *a);
+void h1_up_close_idle(struct up_host *h);

@@ -16,6 +16,7 @@
 
 struct know_news;
 struct worker;
+struct h1_up;
 struct up_conn;
 struct up_attempt;
 
@@ -28,7 +29,7 @@ struct up_host {
     uint32_t weight;
     uint32_t active;            /* requests and TCP connections in flight */
     uint32_t refs;              /* the cluster's list, connections, attempts */
-    struct up_conn *idle;       /* most recently used first */
+    struct h1_up *idle;         /* HTTP/1 connections, most recently used first */
     struct {
         uint32_t consecutive_5xx, consecutive_gateway, ejections;
         int64_t ejected_until_ns; /* 0: in service */

@@ -20,9 +20,9 @@ outlier-off^outlier^proxy/upstream/cluster.c^h->outlier.consecutive_5xx = bad ? 
 outlier-for-ever^outlier^proxy/upstream/cluster.c^if (now < h->outlier.ejected_until_ns)^if (now + 1 > 0)
 pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
 pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
-pool-per-connection^pool-requests^proxy/upstream/pool.c^!(max && u->served >= max)^!(max && u->served > 1000)
+pool-per-connection^pool-requests^proxy/upstream/h1_up.c^!(max && u->served >= max)^!(max && u->served > 1000)
 pool-retries^pool-retries^proxy/stream.c^if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {^if (c->cfg.pool.max_retries && c->retries > 1000) {
-pool-idle^pool-idle^proxy/upstream/pool.c^ms ? ms * NS_PER_MS : c->worker->limits->idle_timeout_ns^c->worker->limits->idle_timeout_ns + ms
+pool-idle^pool-idle^proxy/upstream/h1_up.c^ms ? ms * NS_PER_MS : c->worker->limits->idle_timeout_ns^c->worker->limits->idle_timeout_ns + ms
 balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_request(s, dice_a, dice_b);^    return dice_a == dice_b ? lb_least_request(s, dice_a, dice_b) : lb_round_robin(s);
 rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;
 redirect-query^rewrite-redirect^mesh/match/route.c^struct slice scheme = d->scheme.len ? d->scheme : r->scheme, authority, path;^struct slice scheme = r->scheme, authority, path;
