@@ -2,20 +2,12 @@
 /* What changed, and what is known about objects. */
 #include "operator/push.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "operator/push_int.h"
 
 /* --- changes ------------------------------------------------------------------------------------------------ */
-
-static void res_changed(struct res *r)
-{
-    for (struct sub *s = r->subs; s; s = s->next) {
-        if (r->kind == PROG_SERVICE)
-            s->client->sweep = true;
-        sub_pend(s);
-    }
-}
 
 /* What a proxy is told depends on its pod's labels: with others it has to come anew, and be told as
  * little as any that comes back. */
@@ -25,6 +17,7 @@ static void pods_moved(struct push *p)
         return;
     p->any_pod_moved = false;
     for (struct client *c = p->clients, *next; c; c = next) {
+        struct labels_id now;
         next = c->next;
         if (!c->pod_moved)
             continue;
@@ -33,7 +26,7 @@ static void pods_moved(struct push *p)
             index_pod(p->opts.index, slice_str(c->ns), slice_str(c->pod));
         if (!pod || !pod->known)
             client_fail(c, GRPC_NOT_FOUND, "the pod is gone");
-        else if ((pod->labels ? pod->labels->hash : 0) != c->labels)
+        else if (labels_id(pod, &now), memcmp(&now, &c->labels, sizeof now) != 0)
             client_fail(c, GRPC_UNAVAILABLE, "the pod has other labels now: come back");
     }
 }
@@ -56,9 +49,8 @@ static void flush(struct loop_timer *t)
     p->dirty.len = p->dirty.cap = 0;
     for (size_t i = 0; i < work.len; i++)
         work.p[i]->dirty = false;
-    for (size_t i = 0; i < work.len; i++) /* compiling frees no resource */
-        if (res_compile(p, work.p[i]))
-            res_changed(work.p[i]);
+    for (size_t i = 0; i < work.len; i++) /* frees no other */
+        res_refresh(p, work.p[i]);
     VEC_FREE(&work);
     pods_moved(p);
     if (p->filter_changed) {
@@ -151,8 +143,8 @@ void push_tally(struct push *p, enum index_kind kind, struct slice ns, struct sl
                     ret->interested++;
                     ret->acked += c->verdict == ACKED;
                     ret->rejected += c->verdict == REJECTED;
-                    if (c->verdict == REJECTED && !ret->reject_text[0])
-                        memcpy(ret->reject_text, c->reject_text, sizeof ret->reject_text);
+                    if (c->verdict == REJECTED && c->reject_text && !ret->reject_text[0])
+                        snprintf(ret->reject_text, sizeof ret->reject_text, "%s", c->reject_text);
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 #include "lib/base/log.h"
 #include "lib/data/spiffe.h"
+#include "lib/tls/x509.h"
 #include "operator/push_int.h"
 
 #define POD_WAIT_NS (5 * NS_PER_S)
@@ -34,9 +35,7 @@ void client_free(struct client *c)
                 *at = c->queue_next;
                 break;
             }
-    for (struct map_entry *e = NULL; (e = map_next(&c->subs, e));)
-        sub_free(e->value);
-    map_fini(&c->subs);
+    subs_fini(&c->subs);
     *c->pprev = c->next;
     if (c->next)
         c->next->pprev = c->pprev;
@@ -49,6 +48,7 @@ void client_free(struct client *c)
     mem_free(c->pod);
     mem_free(c->version);
     mem_free(c->workload);
+    mem_free(c->reject_text);
     mem_free(c);
 }
 
@@ -100,14 +100,28 @@ static enum admit admit(struct client *c, const char **ret_why)
     return ADMIT_YES;
 }
 
+void labels_id(const struct ix_pod *pod, struct labels_id *ret)
+{
+    unsigned char sum[32];
+    CLEANUP(buf_freep) struct buf b;
+
+    buf_init(&b, 4 << 20); /* the API server takes no such object */
+    for (uint32_t i = 0; pod && pod->known && pod->labels && i < pod->labels->n; i++)
+        buf_addf(&b, "%s=%s\n", pod->labels->p[i].key->p, pod->labels->p[i].value->p);
+    tls_sha256(buf_slice(&b), sum);
+    memcpy(ret->sum, sum, sizeof ret->sum);
+    if (buf_err(&b) != ERR_OK) /* no memory: a class of its own */
+        memcpy(ret->sum, &pod, sizeof(void *));
+}
+
 static void client_live(struct client *c)
 {
     struct push *p = c->push;
     const struct ix_pod *pod = index_pod(p->opts.index, slice_str(c->ns), slice_str(c->pod));
     char name[600];
 
+    labels_id(pod, &c->labels);
     if (pod && pod->known) {
-        c->labels = pod->labels ? pod->labels->hash : 0;
         snprintf(name, sizeof name, "%s/%.*s", c->ns, SL_FMT(istr_slice(pod->workload)));
         mem_free(c->workload);
         c->workload = mem_strdup(name);

@@ -11,24 +11,25 @@
 struct client;
 struct sub;
 
-/* One compiled resource, shared by all clients that would see the same: by namespace and labels for
- * SERVICE, by namespace for NAMES, by pod for INBOUND, by everybody for the others. */
+/* One compiled resource, shared by all clients that would see the same: `looks` (COMPILE_LOOKS_*) is
+ * what its compilation looked at, so clients are of one class when they agree in that. A change may
+ * make it look at more or less: then its clients part or join others (res_settle). */
 struct res {
-    enum prog_kind kind;
-    struct slice key, ns;  /* ns: of the class */
-    char *id;              /* in the cache */
-    bool compiled, dirty;
+    uint8_t kind, looks;
+    bool dirty;
     enum prog_state state;
+    uint32_t hash;         /* of kind and key */
+    struct slice key;
+    const char *id;        /* the cache's: kind, class and key; NULL before it is there */
     struct wire_version version;
     struct slice payload;
     struct origin *origins;
     struct compile_problem *problems;
     struct slice *endpoint_keys;
     struct token_entry *deps, *by_object; /* by_object: origins, then problems */
-    uint32_t n_origins, n_problems, n_endpoint_keys, n_deps;
+    uint32_t n_origins, n_problems, n_endpoint_keys, n_deps, n_subs;
     struct arena arena;    /* of the above */
     struct sub *subs;
-    size_t n_subs;
 };
 
 struct sub {
@@ -44,6 +45,17 @@ struct sub {
     bool needed;               /* mark of a sweep */
 };
 
+/* A client's subscriptions by kind and key: open addressing, for some are held by every client. */
+struct subs {
+    struct sub **slots;
+    uint32_t cap, len;
+};
+
+/* A pod's labels. By SHA-256, for who may make pods must not get into the class of other labels. */
+struct labels_id {
+    unsigned char sum[20];
+};
+
 enum client_state { CLIENT_NEW, CLIENT_WAITS, CLIENT_LIVE };
 struct client {
     struct push *push;
@@ -52,11 +64,11 @@ struct client {
     enum client_state state;
     char *spiffe, *ns, *pod, *version, *workload;
     struct ipaddr ip;
-    uint32_t labels;           /* hash: its class */
-    struct map subs;           /* kind and key -> struct sub */
+    struct labels_id labels;
+    struct subs subs;
     uint64_t nonce;            /* of the unanswered push, 0 = none */
     int64_t sent_ns, connected_ns;
-    size_t n_pending;
+    uint32_t n_pending;
     bool sweep, queued, rejected, warmed;
     struct client *queue_next;
     struct loop_timer timer;   /* pod awaited, or acknowledgement overdue */
@@ -66,7 +78,7 @@ struct client {
     struct buf early;          /* messages before the pod is known, each behind its length */
     uint64_t epoch;            /* of the tally that counted it */
     uint8_t verdict;
-    char reject_text[200];
+    char *reject_text;         /* NULL: none */
 };
 
 struct push {
@@ -83,18 +95,20 @@ struct push {
     struct client *clients, *queue;
     struct loop_task pump;
     struct map warm;           /* namespace/workload -> struct warm */
-    uint64_t last_nonce, epoch;
+    uint64_t last_nonce, epoch, n_orphans;
     struct push_stats stats;
 };
 
 /* --- push_res.c --- */
-/* The resource of a client's class, made and compiled when it is new. NULL: no memory. */
+/* The resource of a client's class, made and compiled when it is new. NULL: a key that is none, or no
+ * memory. */
 struct res *res_get(struct push *p, const struct client *c, enum prog_kind kind, struct slice key);
 /* After its last subscription went. */
 void res_release(struct push *p, struct res *r);
 void res_free(struct push *p, struct res *r);
-/* Compile again; true when state or content changed. */
-bool res_compile(struct push *p, struct res *r);
+/* Compile again and tell everybody whose view of it changed. It may be gone afterwards; no other is. */
+void res_refresh(struct push *p, struct res *r);
+uint32_t res_hash(enum prog_kind kind, struct slice key);
 void res_mark(struct push *p, struct res *r);
 void res_touch(struct push *p, const struct res *r);
 uint64_t res_object_token(enum index_kind kind, struct slice ns, struct slice name);
@@ -105,12 +119,18 @@ static inline bool res_counts(const struct res *r)
 }
 
 /* --- push_sub.c --- */
+/* One after the other; start with NULL. None may be added or freed meanwhile. */
+struct sub *subs_next(const struct subs *t, const struct sub *prev);
 struct sub *sub_find(const struct client *c, enum prog_kind kind, struct slice key);
 /* Found or made; NULL: too many, a key that is none, or no memory. */
 struct sub *sub_add(struct client *c, enum prog_kind kind, struct slice key);
 void sub_free(struct sub *s);
 /* Its proxy has to be told. */
 void sub_pend(struct sub *s);
+/* Another resource of that kind and key is what the client sees from now on. */
+void sub_move(struct sub *s, struct res *to);
+/* For the end of a client: all of them go. */
+void subs_fini(struct subs *t);
 /* ENDPOINTS follow the services that name them. */
 void client_sweep(struct client *c);
 
@@ -121,6 +141,7 @@ void take_message(struct client *c, const struct wire_client *m);
 
 /* --- push_client.c --- */
 void client_free(struct client *c);
+void labels_id(const struct ix_pod *pod, struct labels_id *ret);
 /* Free it and leave its stream to the caller. */
 void client_detach(struct client *c);
 /* End the stream from this side. */

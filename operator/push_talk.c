@@ -6,6 +6,7 @@
 #include "operator/push_int.h"
 
 #define ACK_WAIT_NS (30 * NS_PER_S)
+enum { REJECT_TEXT_MAX = 199 };
 
 static void pump_all(struct loop_task *t);
 
@@ -57,8 +58,7 @@ static void client_pump(struct client *c)
         return;
     struct wire_push push = {.nonce = p->last_nonce + 1};
     push.resource = ARENA_ARRAY(&a, struct wire_resource, c->n_pending);
-    for (struct map_entry *e = NULL; push.resource && (e = map_next(&c->subs, e));) {
-        struct sub *s = e->value;
+    for (struct sub *s = NULL; push.resource && (s = subs_next(&c->subs, s));) {
         if (!s->pending)
             continue;
         s->pending = false;
@@ -107,7 +107,7 @@ static void take_want(struct client *c, const struct wire_want *w)
 {
     struct sub *s = sub_add(c, w->kind, w->key);
     if (!s) {
-        LOG(WARN, "Subscription refused", "pod=%s/%s kind=%s subscriptions=%zu", c->ns, c->pod,
+        LOG(WARN, "Subscription refused", "pod=%s/%s kind=%s subscriptions=%u", c->ns, c->pod,
             prog_kind_name(w->kind), c->subs.len);
         return;
     }
@@ -141,14 +141,14 @@ static void take_ack(struct client *c, const struct wire_ack *ack)
         s->rejected = true;
         c->rejected = true;
         p->stats.rejects++;
-        slice_copy(slice_head(ack->rejected[i].reason, sizeof c->reject_text - 1), c->reject_text,
-                   sizeof c->reject_text);
-        LOG(WARN, "Proxy rejected a resource", "pod=%s/%s kind=%s key=%.*s reason=%s", c->ns,
-            c->pod, prog_kind_name(s->res->kind), SL_FMT(s->res->key), c->reject_text);
+        struct slice reason = slice_head(ack->rejected[i].reason, REJECT_TEXT_MAX);
+        mem_free(c->reject_text);
+        c->reject_text = mem_strndup(reason.p ? reason.p : "", reason.len);
+        LOG(WARN, "Proxy rejected a resource", "pod=%s/%s kind=%s key=%.*s reason=%.*s", c->ns,
+            c->pod, prog_kind_name(s->res->kind), SL_FMT(s->res->key), SL_FMT(reason));
         res_touch(p, s->res);
     }
-    for (struct map_entry *e = NULL; (e = map_next(&c->subs, e));) {
-        struct sub *s = e->value;
+    for (struct sub *s = NULL; (s = subs_next(&c->subs, s));) {
         if (!s->in_flight)
             continue;
         s->in_flight = false;
@@ -159,12 +159,13 @@ static void take_ack(struct client *c, const struct wire_ack *ack)
             s->holds = false;
         }
         s->answered = !s->pending;
+        /* What left its service while it was under way can go now. */
+        c->sweep |= s->res->kind == PROG_ENDPOINTS && !s->needed;
         res_touch(p, s->res);
     }
     if (p->opts.hooks.pushed)
         p->opts.hooks.pushed(p->opts.hooks.user, loop_now(p->loop) - c->sent_ns,
                              ack->n_rejected > 0);
-    c->sweep = true;
     client_queue(c);
 }
 

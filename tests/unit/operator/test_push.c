@@ -362,6 +362,102 @@ START_TEST(a_pod_with_other_labels_comes_anew)
 }
 END_TEST
 
+/* --- sharing: a resource is compiled once for all who see the same -------------------------------------- */
+#define PICK(match)                                                                                \
+    "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\"metadata\":"            \
+    "{\"name\":\"web\",\"namespace\":\"shop\",\"generation\":1},\"spec\":{\"hosts\":[\"web\"]," match   \
+    "\"route\":[{\"destination\":{\"host\":\"web\"}}]},{\"route\":[{\"destination\":{\"host\":"       \
+    "\"web\"}}]}]}}"
+enum { SHOP_FRONT = 1, SHOP_BACK = 2, BANK_FRONT = 4, ALL = 7 };
+static const struct {
+    const char *vs; /* its route is called "chosen"; NULL: there is none */
+    size_t resources;
+    unsigned chosen; /* who is given the route */
+} shares[] = {
+    {NULL, 1, 0},
+    {PICK("\"http\":[{\"name\":\"chosen\","), 1, ALL},
+    {PICK("\"http\":[{\"name\":\"chosen\",\"match\":[{\"sourceLabels\":{\"app\":\"front\"}}],"), 2,
+     SHOP_FRONT | BANK_FRONT},
+    {PICK("\"http\":[{\"name\":\"chosen\",\"match\":[{\"sourceLabels\":{\"app\":\"front\"},"
+          "\"sourceNamespace\":\"shop\"}],"),
+     3, SHOP_FRONT},
+    {PICK("\"exportTo\":[\".\"],\"http\":[{\"name\":\"chosen\","), 2, SHOP_FRONT | SHOP_BACK},
+    {PICK("\"exportTo\":[\".\"],\"http\":[{\"name\":\"chosen\",\"match\":[{\"sourceLabels\":{\"app\":"
+          "\"back\"}}],"),
+     3, SHOP_BACK},
+};
+
+static void pod_put(const char *ns, const char *name, const char *app)
+{
+    char text[400];
+    snprintf(text, sizeof text,
+             "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\",\"labels\":{\"app\":\"%s\"}},\"spec\":"
+             "{\"serviceAccountName\":\"front\",\"containers\":[{\"name\":\"a\"}]},\"status\":{\"phase\":"
+             "\"Running\"}}",
+             name, ns, app);
+    put(INDEX_POD, text);
+}
+
+static bool holds_chosen(const struct side *p)
+{
+    for (uint32_t i = p->n_got; i-- > 0;)
+        if (p->got[i].kind == PROG_SERVICE && p->got[i].state == PROG_VALUE)
+            return memmem(p->got[i].payload.p, p->got[i].payload.len, "chosen", 6) != NULL;
+    return false;
+}
+
+/* From every state of the table to every other: they part and join again. */
+START_TEST(those_who_see_the_same_share)
+{
+    static const char *const pods[][3] = {
+        {"shop", "front-1", "front"}, {"shop", "back-1", "back"}, {"bank", "front-1", "front"}};
+    struct side p[3];
+    char id[3][80];
+    const struct wire_hello usual = hello;
+
+    setup();
+    service_put();
+    for (size_t i = 0; i < N_OF(p); i++) {
+        pod_put(pods[i][0], pods[i][1], pods[i][2]);
+        snprintf(id[i], sizeof id[i], "spiffe://cluster.local/ns/%s/sa/front", pods[i][0]);
+        hello = (struct wire_hello){.pod = slice_str(pods[i][1]), .namespace_ = slice_str(pods[i][0])};
+        dial(&p[i], id[i]);
+        want(&p[i], true, PROG_SERVICE, WEB, SLICE_NULL);
+        ack(&p[i]);
+    }
+    hello = usual;
+    for (size_t k = 0; k < N_OF(shares) * 2; k++) {
+        size_t step = k % 2 ? k / 2 : (size_t)_i;
+        if (shares[step].vs)
+            put(INDEX_VS, shares[step].vs);
+        else
+            model_remove(&model, INDEX_VS, SL("shop"), SL("web"));
+        turn(120);
+        for (size_t i = 0; i < N_OF(p); i++) {
+            ack(&p[i]);
+            ck_assert_msg(holds_chosen(&p[i]) == (shares[step].chosen >> i & 1), "%zu: %s/%s", step,
+                          pods[i][0], pods[i][1]);
+            if (p[i].n_got > GOT_MAX / 2) {
+                for (uint32_t n = p[i].n_got; n-- > 0;)
+                    if (p[i].got[n].state == PROG_VALUE) {
+                        p[i].got[0] = p[i].got[n];
+                        break;
+                    }
+                p[i].n_got = 1;
+            }
+        }
+        ck_assert_uint_eq(push_stats(push).resources, shares[step].resources);
+        struct push_tally t;
+        push_tally(push, INDEX_VS, SL("shop"), SL("web"), &t);
+        ck_assert_uint_eq(t.acked, t.interested);
+    }
+    for (size_t i = 0; i < N_OF(p); i++)
+        hang_up(&p[i]);
+    ck_assert_uint_eq(push_stats(push).resources, 0);
+    teardown();
+}
+END_TEST
+
 START_TEST(what_is_absent_is_pushed_when_it_appears)
 {
     struct side p;
@@ -607,6 +703,7 @@ TESTS(push)
     tcase_add_test(tc, an_overdue_answer_ends_the_stream);
     tcase_add_test(tc, a_stream_ends_with_its_certificate);
     tcase_add_test(tc, a_pod_with_other_labels_comes_anew);
+    tcase_add_loop_test(tc, those_who_see_the_same_share, 0, N_OF(shares));
     tcase_add_test(tc, what_is_absent_is_pushed_when_it_appears);
     tcase_add_test(tc, an_unchanged_reconnect_moves_next_to_nothing);
     tcase_add_test(tc, acknowledgements_are_counted_by_object);
