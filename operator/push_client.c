@@ -287,4 +287,5 @@ void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, in
         loop_timer_in(p->loop, &c->expiry, MAX(not_after_ns - loop_wall(p->loop), (int64_t)0),
                       certificate_ended);
     grpc_stream_set(s, &stream_ops, c);
+    grpc_stream_forget_metadata(s);
 }

@@ -119,6 +119,14 @@ struct slice grpc_stream_metadata(const struct grpc_stream *s, struct slice name
     return SLICE_NULL;
 }
 
+void grpc_stream_forget_metadata(struct grpc_stream *s)
+{
+    s->metadata = NULL;
+    s->metadata_end = &s->metadata;
+    arena_fini(&s->arena);
+    arena_init(&s->arena, 512, s->arena.cap); /* trailers may come */
+}
+
 /* --- sending -------------------------------------------------------------------------------------
  */
 

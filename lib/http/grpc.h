@@ -48,6 +48,8 @@ struct grpc_conn *grpc_stream_conn(const struct grpc_stream *s);
 /* Metadata by lower-case name, the first of several (server: of the client, ":path" and the like
  * included; client: of the answer's head and trailers). Borrowed until the stream is gone. */
 struct slice grpc_stream_metadata(const struct grpc_stream *s, struct slice name);
+/* It is not asked for again: a call that lasts for days need not keep it. */
+void grpc_stream_forget_metadata(struct grpc_stream *s);
 /* Queue one message (copied). ERR_CLOSED: the call or connection has ended; ERR_NOMEM, ERR_LIMIT (64
  * MiB are queued): this message is not sent, the call goes on. */
 enum err_code grpc_send(struct grpc_stream *s, struct slice msg);

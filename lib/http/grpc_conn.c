@@ -316,6 +316,90 @@ static void on_chan(void *user, unsigned events)
 /* --- life ----------------------------------------------------------------------------------------
  */
 
+/* nghttp2's memory. Most of what a session takes when it is made it never writes here: two tables for
+ * header compression that is not used, the slots of 256 streams of which one lives, and a buffer of
+ * 16 KiB for the largest frame that it could have to pack, though DATA does not pass through it
+ * (grpc_send_data). In pages of their own, in this order, they cost one page: that of the slot of
+ * stream 1 and of the beginning of the buffer. These sizes are nghttp2's; others go to the heap. */
+enum {
+    TABLE_BYTES = 1024,
+    TABLES = 2,
+    SLOTS_BYTES = 4096,
+    SLOTS_AT = TABLES * TABLE_BYTES,
+    FRAMES_AT = SLOTS_AT + SLOTS_BYTES,
+    PAGES_BYTES = FRAMES_AT + FRAMES_BYTES + 2048,
+};
+
+static void pages_map(struct grpc_conn *c)
+{
+    void *p = mmap(NULL, PAGES_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    c->pages = p == MAP_FAILED ? NULL : p;
+}
+
+static void pages_unmap(struct grpc_conn *c)
+{
+    if (c->pages)
+        munmap(c->pages, PAGES_BYTES);
+    c->pages = NULL;
+}
+
+/* Bytes from p to the end of its place there; 0: it is of the heap. */
+static size_t pages_room(const struct grpc_conn *c, const char *p)
+{
+    size_t at = c->pages && p ? (size_t)(p - c->pages) : PAGES_BYTES;
+
+    return at >= PAGES_BYTES ? 0
+           : at < SLOTS_AT   ? TABLE_BYTES
+           : at < FRAMES_AT  ? SLOTS_BYTES
+                             : PAGES_BYTES - FRAMES_AT;
+}
+
+static void *h2_malloc(size_t n, void *user)
+{
+    struct grpc_conn *c = user;
+
+    if (c->pages && n == TABLE_BYTES && c->tables < TABLES)
+        return c->pages + TABLE_BYTES * (size_t)c->tables++;
+    if (c->pages && n >= FRAMES_BYTES && n <= PAGES_BYTES - FRAMES_AT && !c->frames) {
+        c->frames = true;
+        return c->pages + FRAMES_AT;
+    }
+    return mem_alloc(n);
+}
+/* Places are given once and never again: what is in them would no longer be zero. */
+static void h2_free(void *p, void *user)
+{
+    if (!pages_room(user, p))
+        mem_free(p);
+}
+static void *h2_calloc(size_t count, size_t size, void *user)
+{
+    struct grpc_conn *c = user;
+
+    if (c->pages && count * size == SLOTS_BYTES && !c->slots) {
+        c->slots = true;
+        return c->pages + SLOTS_AT;
+    }
+    return mem_array(count, size);
+}
+static void *h2_realloc(void *p, size_t n, void *user)
+{
+    size_t room = pages_room(user, p);
+    void *to;
+
+    if (!p)
+        return h2_malloc(n, user);
+    if (!room)
+        return mem_realloc(p, n);
+    if (n <= room)
+        return p;
+    to = mem_alloc(n);
+    if (to)
+        memcpy(to, p, room);
+    return to;
+}
+
 static void conn_free(struct loop_task *t)
 {
     struct grpc_conn *c = CONTAINER_OF(t, struct grpc_conn, gone);
@@ -323,6 +407,7 @@ static void conn_free(struct loop_task *t)
     while (c->streams)
         grpc_stream_free(c->streams);
     nghttp2_session_del(c->session);
+    pages_unmap(c);
     buf_fini(&c->out);
     chan_close(c->chan);
     mem_free(c->authority);
@@ -378,68 +463,11 @@ static void keepalive_tick(struct loop_timer *t)
                   keepalive_tick);
 }
 
-/* nghttp2's memory. Each session takes a buffer of 16 KiB for the largest frame that it could have
- * to pack, but DATA does not pass through it (grpc_send_data), so that little more than its first
- * page is ever written: in pages of its own the rest costs nothing. */
-static void *frames_map(struct grpc_conn *c, size_t n)
-{
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (p == MAP_FAILED)
-        return mem_alloc(n);
-    c->frames = p;
-    c->frames_len = n;
-    return p;
-}
-static void frames_unmap(struct grpc_conn *c)
-{
-    munmap(c->frames, c->frames_len);
-    c->frames = NULL;
-}
-
-static void *h2_malloc(size_t n, void *user)
-{
-    struct grpc_conn *c = user;
-
-    return n >= FRAMES_BYTES && !c->frames ? frames_map(c, n) : mem_alloc(n);
-}
-static void h2_free(void *p, void *user)
-{
-    struct grpc_conn *c = user;
-
-    if (p && p == c->frames)
-        frames_unmap(c);
-    else
-        mem_free(p);
-}
-static void *h2_calloc(size_t count, size_t size, void *user)
-{
-    (void)user;
-    return mem_array(count, size);
-}
-static void *h2_realloc(void *p, size_t n, void *user)
-{
-    struct grpc_conn *c = user;
-    void *to;
-
-    if (!p)
-        return h2_malloc(n, user);
-    if (p != c->frames)
-        return mem_realloc(p, n);
-    if (n <= c->frames_len)
-        return p;
-    to = mem_alloc(n);
-    if (to) {
-        memcpy(to, p, c->frames_len);
-        frames_unmap(c);
-    }
-    return to;
-}
-
 static int session_open(struct grpc_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *opt)
 {
     nghttp2_mem mem = {c, h2_malloc, h2_free, h2_calloc, h2_realloc};
 
+    pages_map(c);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
@@ -524,6 +552,7 @@ static int conn_new(struct chan *chan, const char *authority, const struct grpc_
 fail:
     if (c) {
         nghttp2_session_del(c->session);
+        pages_unmap(c);
         mem_free(c->authority);
         mem_free(c);
     }

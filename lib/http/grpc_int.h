@@ -72,8 +72,9 @@ struct grpc_conn {
     struct loop_timer keepalive;
     int64_t heard_ns;
     uint32_t goaway_code; /* that came */
-    void *frames; /* nghttp2's frame buffer, in pages of its own */
-    size_t frames_len;
+    char *pages; /* of nghttp2's tables, slots and frame buffer; NULL: all in the heap */
+    uint8_t tables;
+    bool slots, frames; /* given out */
     struct err why;
 };
 
