@@ -177,6 +177,41 @@ static bool on_pod(void *user, const struct ix_pod *p)
     return w->rc == 0;
 }
 
+/* Of a gateway: what it opens, the routes of its hosts, and its certificates. */
+static int add_gate(struct compiling *c, const struct prog_gate *g, struct err *err)
+{
+    char key[WIRE_MAX_KEY];
+    if (!g->http && add(c, PROG_SERVICE, prog_gate_key(key, sizeof key, g->name, SL("*")), err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < g->n_hosts; i++)
+        if (g->hosts[i].routed &&
+            add(c, PROG_SERVICE, prog_gate_key(key, sizeof key, g->name, g->hosts[i].host), err) < 0)
+            return -1;
+    if (g->credential.len && add(c, PROG_CREDENTIAL, g->credential, err) < 0)
+        return -1;
+    return g->ca_credential.len ? add(c, PROG_CREDENTIAL, g->ca_credential, err) : 0;
+}
+
+static int add_listeners(struct compiling *c, struct err *err)
+{
+    struct compiled r;
+    struct prog *p;
+    int rc = 0;
+    if (compile_resource(&c->in, &c->client, PROG_LISTENERS, SLICE_NULL, &c->arena, &r) != ERR_OK ||
+        r.state == PROG_ABSENT)
+        return 0;
+    if (compile_value(&r, SLICE_NULL, &p, err) < 0)
+        return -1;
+    const struct prog_listeners *l = (const struct prog_listeners *)p;
+    if (l->n_ports)
+        rc = add(c, PROG_LISTENERS, SLICE_NULL, err);
+    for (uint32_t i = 0; i < l->n_ports && rc == 0; i++)
+        for (uint32_t k = 0; k < l->ports[i].n_gates && rc == 0; k++)
+            rc = add_gate(c, &l->ports[i].gates[k], err);
+    prog_unref(p);
+    return rc;
+}
+
 static bool first_pod(void *user, const struct ix_pod *p)
 {
     const struct ix_pod **found = user;
@@ -200,6 +235,8 @@ static int compile_all(struct compiling *c, const char *pod_name, const char *ns
     for (size_t i = 0; i < N_OF(always); i++)
         if (add(c, always[i], SLICE_NULL, err) < 0)
             return -1;
+    if (add_listeners(c, err) < 0)
+        return -1;
     struct walk w = {.c = c, .err = err};
     index_each_service(c->in.index, on_service, &w);
     index_each_object(c->in.index, INDEX_SE, on_object, &w);

@@ -18,6 +18,8 @@ static void res_forget(struct push *p, struct res *r)
         tokens_remove(&p->deps, &r->deps[i]);
     for (uint32_t i = 0; r->by_object && i < r->n_origins + r->n_problems; i++)
         tokens_remove(&p->objects, &r->by_object[i]);
+    if (r->kind == PROG_CREDENTIAL)
+        arena_wipe(&r->arena);
     arena_fini(&r->arena);
     r->deps = r->by_object = NULL;
     r->origins = NULL;
@@ -127,11 +129,12 @@ static int res_enter(struct push *p, struct res *r, const struct client *c, unsi
  * client apart is its own, too. */
 static struct res *res_find(struct push *p, const struct client *c, enum prog_kind kind, struct slice key)
 {
-    static const uint8_t inbound[] = {COMPILE_LOOKS_POD}, names[] = {0, COMPILE_LOOKS_NAMESPACE},
+    static const uint8_t own[] = {COMPILE_LOOKS_POD}, names[] = {0, COMPILE_LOOKS_NAMESPACE},
                          service[] = {0, COMPILE_LOOKS_NAMESPACE, COMPILE_LOOKS_LABELS,
                                       COMPILE_LOOKS_NAMESPACE | COMPILE_LOOKS_LABELS};
-    const uint8_t *looks = kind == PROG_INBOUND ? inbound : kind == PROG_NAMES ? names : service;
-    size_t n = kind == PROG_INBOUND   ? N_OF(inbound)
+    bool of_pod = kind == PROG_INBOUND || kind == PROG_LISTENERS || kind == PROG_CREDENTIAL;
+    const uint8_t *looks = of_pod ? own : kind == PROG_NAMES ? names : service;
+    size_t n = of_pod                 ? N_OF(own)
                : kind == PROG_NAMES   ? N_OF(names)
                : kind == PROG_SERVICE ? N_OF(service)
                                       : 1;
@@ -283,6 +286,8 @@ static enum outcome res_compile(struct push *p, struct res *r, const struct clie
             prog_kind_name(r->kind), SL_FMT(r->key));
         p->all_dirty = true;
     }
+    if (r->kind == PROG_CREDENTIAL)
+        arena_wipe(&a);
     res_touch(p, r);
     *ret_looks = now.looks & COMPILE_LOOKS_POD ? COMPILE_LOOKS_POD : now.looks;
     return state != r->state || memcmp(&version, &r->version, sizeof version) != 0 ? CHANGED : SAME;

@@ -39,6 +39,12 @@ size_t arena_content(const struct arena *a)
     return n;
 }
 
+void arena_wipe(struct arena *a)
+{
+    for (struct arena_block *b = a->head; b; b = b->next)
+        explicit_bzero(b->data, b->used);
+}
+
 void arena_reset(struct arena *a)
 {
     struct arena_block *b = a->head;

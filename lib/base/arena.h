@@ -25,6 +25,8 @@ static inline void arena_free(struct arena *a)
 } /* for CLEANUP */
 /* Bytes that the objects take: the first block that would hold all of them, made again in this order. */
 size_t arena_content(const struct arena *a);
+/* Overwrite all that it holds (keys), which is not to be used any more; arena_fini is still due. */
+void arena_wipe(struct arena *a);
 /* Keep the first block, forget all objects. */
 void arena_reset(struct arena *a);
 /* Zeroed, aligned to 16. NULL when out of memory or over the cap. */

@@ -291,9 +291,29 @@ static struct prog *compile_kind(struct cc *c, enum prog_kind kind, struct slice
         return compile_endpoints(c, key, rc);
     case PROG_WORKLOAD:
         return compile_workload(c, key, rc);
+    case PROG_LISTENERS:
+        return compile_listeners(c);
+    case PROG_CREDENTIAL:
+        return compile_credential(c, key);
     }
     *rc = ERR_INVALID;
     return NULL;
+}
+
+/* A version is no secret and may be seen; that of a certificate must say nothing about its key. */
+static enum err_code public_version(const struct prog *p, struct wire_version *ret)
+{
+    struct prog_credential bare = *(const struct prog_credential *)p;
+    enum err_code rc;
+    struct buf b;
+
+    bare.key_pem = SLICE_NULL;
+    buf_init(&b, WIRE_MAX_PAYLOAD);
+    rc = wire_resource_encode(&bare.prog, &b);
+    if (rc == ERR_OK)
+        *ret = wire_version(buf_slice(&b));
+    buf_fini(&b);
+    return rc;
 }
 
 static enum err_code encode(struct cc *c, const struct prog *p, struct compiled *ret)
@@ -307,7 +327,12 @@ static enum err_code encode(struct cc *c, const struct prog *p, struct compiled 
         ret->payload = arena_slice(c->a, buf_slice(&b));
         if (buf_len(&b) && !ret->payload.p)
             rc = ERR_NOMEM;
-        ret->version = wire_version(buf_slice(&b));
+        if (p->kind == PROG_CREDENTIAL) {
+            rc = public_version(p, &ret->version);
+            explicit_bzero(b.p, b.cap);
+        } else {
+            ret->version = wire_version(buf_slice(&b));
+        }
     }
     buf_fini(&b);
     return rc;

@@ -89,9 +89,11 @@ bool target_port_find(const struct target *t, uint32_t port, struct target_port 
 const struct ix_object *target_vs(struct cc *c, struct slice host);
 
 /* --- clusters (cluster.c) --- */
+struct gate;
 struct builder { /* of one service */
     struct prog_service *s;
     const struct target *target;
+    const struct gate *gate; /* of a gateway, to which routes must be bound; NULL: sidecars */
     uint32_t cap_clusters;
     uint16_t port;
 };
@@ -114,6 +116,15 @@ struct prog *compile_settings(struct cc *c);
 struct prog *compile_names(struct cc *c);
 struct prog *compile_inbound(struct cc *c);
 struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc);
+/* The routes of a gateway's host (vhost.c); NULL: there is no such gate, or nothing is bound to it. */
+struct prog *compile_vhost(struct cc *c, struct slice gate, struct slice host);
+struct prog *compile_listeners(struct cc *c);
+struct prog *compile_credential(struct cc *c, struct slice key);
+/* From the Secret of that name in the client's namespace (roots also from NAME-cacert); false: there
+ * is none, or it holds nothing of use. Whether the client may have it is the caller's to know. */
+bool credential_fill(struct cc *c, struct slice name, struct prog_credential *ret);
+/* The number of a container port by name; 0: none. */
+uint16_t pod_named_port(const struct ix_pod *pod, struct slice name);
 struct prog *compile_endpoints(struct cc *c, struct slice key, enum err_code *rc);
 struct prog *compile_workload(struct cc *c, struct slice key, enum err_code *rc);
 void fill_workload(struct cc *c, const struct ix_pod *p, struct prog_workload *ret);

@@ -87,7 +87,7 @@ static void pa_origins(struct cc *c, const struct ix_pod *pod)
 
 /* --- ports
  * -------------------------------------------------------------------------------------------- */
-static uint16_t named_port(const struct ix_pod *pod, struct slice name)
+uint16_t pod_named_port(const struct ix_pod *pod, struct slice name)
 {
     struct slice rest = istr_slice(pod->ports), one;
     uint64_t port;
@@ -143,7 +143,7 @@ static void ports(struct cc *c, const struct ix_pod *pod, struct prog_inbound *i
             if (s->ports[i].tcp)
                 add_port(c, in, &cap, pod,
                          s->ports[i].target ? s->ports[i].target
-                                            : named_port(pod, istr_slice(s->ports[i].target_name)),
+                                            : pod_named_port(pod, istr_slice(s->ports[i].target_name)),
                          s, &s->ports[i]);
     }
     for (uint32_t i = 0; pa && i < pa->pa->n_ports; i++)

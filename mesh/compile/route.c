@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VirtualService, seen by one client on one port, to routes. */
-#include "mesh/compile/compile_int.h"
+#include "mesh/compile/gateway.h"
 #include "mesh/match/retry.h"
 
 /* Istio's default: what is surely safe to repeat. */
@@ -21,10 +21,23 @@ static bool mesh_among(const struct api_strings *gateways)
     return gateways->n == 0 || api_strings_has(gateways, SL("mesh"));
 }
 
-static bool match_is_ours(struct cc *c, uint16_t port, const struct api_strings *gateways,
-                          uint32_t want_port, const struct api_map *labels, struct slice ns)
+/* Of a gateway: one of those that the object is bound to, and the match names or names none. */
+static bool bound_here(const struct builder *b, const struct ix_object *o,
+                       const struct api_strings *gateways)
 {
-    return mesh_among(gateways) && (want_port == 0 || want_port == port) &&
+    if (!b->gate)
+        return mesh_among(gateways);
+    for (uint32_t i = 0; i < b->gate->n_servers; i++)
+        if (gate_binds(o, gateways, &b->gate->servers[i]))
+            return true;
+    return false;
+}
+
+static bool match_is_ours(struct cc *c, const struct builder *b, const struct ix_object *o,
+                          const struct api_strings *gateways, uint32_t want_port,
+                          const struct api_map *labels, struct slice ns)
+{
+    return bound_here(b, o, gateways) && (want_port == 0 || want_port == b->port) &&
            cc_labels_cover(c, labels) && (!ns.len || slice_eq(ns, cc_ns(c)));
 }
 
@@ -76,8 +89,8 @@ static void http_match(struct cc *c, const struct vs_http_match *m, struct prog_
 }
 
 /* False: all matches are for others, the route is none of this client's. */
-static bool http_matches(struct cc *c, const struct builder *b, const struct vs_http *r,
-                         struct prog_http_route *to)
+static bool http_matches(struct cc *c, const struct builder *b, const struct ix_object *o,
+                         const struct vs_http *r, struct prog_http_route *to)
 {
     if (!r->n_match)
         return true;
@@ -85,7 +98,7 @@ static bool http_matches(struct cc *c, const struct builder *b, const struct vs_
     for (uint32_t i = 0; to->matches && i < r->n_match; i++) {
         const struct vs_http_match *m = &r->match[i];
 
-        if (match_is_ours(c, b->port, &m->gateways, m->port, &m->source_labels,
+        if (match_is_ours(c, b, o, &m->gateways, m->port, &m->source_labels,
                           m->source_namespace))
             http_match(c, m, &to->matches[to->n_matches++]);
     }
@@ -329,7 +342,7 @@ static void http_routes(struct cc *c, struct builder *b, const struct ix_object 
         const struct vs_http *r = &vs->http[i];
         struct from f = {o, cc_printf(c, "spec.http[%u]", i)};
 
-        if (!http_matches(c, b, r, to)) {
+        if (!http_matches(c, b, o, r, to)) {
             *to = (struct prog_http_route){0};
             continue;
         }
@@ -345,8 +358,8 @@ static void http_routes(struct cc *c, struct builder *b, const struct ix_object 
 }
 
 /* --- connections -------------------------------------------------------------------------------------- */
-static bool l4_matches(struct cc *c, const struct builder *b, const struct vs_l4 *r,
-                       struct prog_tcp_route *to)
+static bool l4_matches(struct cc *c, const struct builder *b, const struct ix_object *o,
+                       const struct vs_l4 *r, struct prog_tcp_route *to)
 {
     if (!r->n_match)
         return true;
@@ -356,7 +369,7 @@ static bool l4_matches(struct cc *c, const struct builder *b, const struct vs_l4
         struct prog_tcp_match *one = &to->matches[to->n_matches];
 
         if (m->source_subnet.len ||
-            !match_is_ours(c, b->port, &m->gateways, m->port, &m->source_labels,
+            !match_is_ours(c, b, o, &m->gateways, m->port, &m->source_labels,
                            m->source_namespace))
             continue;
         one->subnets = CC_ARRAY(c, struct cidr, m->destination_subnets.n);
@@ -378,7 +391,7 @@ static void l4_routes(struct cc *c, struct builder *b, const struct ix_object *o
         struct prog_tcp_route *to = &b->s->tcp[b->s->n_tcp];
         struct from f = {o, cc_printf(c, "spec.%s[%u]", what, i)};
 
-        if (!l4_matches(c, b, &all[i], to)) {
+        if (!l4_matches(c, b, o, &all[i], to)) {
             *to = (struct prog_tcp_route){0};
             continue;
         }

@@ -103,9 +103,12 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
     struct prog_service *s;
     struct target_port p = {0};
     struct target t;
-    struct slice host;
+    struct slice host, gate;
     struct ipaddr ip;
     struct builder b = {.target = &t};
+
+    if (prog_gate_key_split(key, &gate, &host))
+        return compile_vhost(c, gate, host);
 
     if (!key_split(c, key, &host, &ip, &b.port)) {
         *rc = ERR_INVALID;

@@ -9,6 +9,7 @@ static const struct {
     [INDEX_POD] = {"Pod", ""},
     [INDEX_SERVICE] = {"Service", ""},
     [INDEX_SLICE] = {"EndpointSlice", "discovery.k8s.io/"},
+    [INDEX_SECRET] = {"Secret", ""},
     [INDEX_VS] = {"VirtualService", "networking.istio.io/"},
     [INDEX_DR] = {"DestinationRule", "networking.istio.io/"},
     [INDEX_SE] = {"ServiceEntry", "networking.istio.io/"},
@@ -121,6 +122,12 @@ static uint32_t hash_vip(const void *e)
 {
     return ip_hash(&((const struct ix_vip *)e)->ip);
 }
+static uint32_t hash_secret(const void *e)
+{
+    const struct ix_secret *s = e;
+
+    return pair_hash(s->ns->hash, s->name->hash);
+}
 static uint32_t hash_object(const void *e)
 {
     const struct obj_meta *m = ((const struct ix_object *)e)->meta;
@@ -143,6 +150,7 @@ struct index *index_new(void)
     x->pods_ip[0].hash = hash_pod_ip0;
     x->pods_ip[1].hash = hash_pod_ip1;
     x->vips.hash = hash_vip;
+    x->secrets.hash = hash_secret;
     for (int k = 0; k < INDEX_KINDS; k++)
         x->objects[k].hash = hash_object;
     arena_init(&x->scratch, 16 << 10, 32 << 20);
@@ -166,6 +174,8 @@ static void free_core(struct index *x)
         intern_drop(&x->names, v->host);
         mem_free(v);
     }
+    ISET_EACH (&x->secrets, struct ix_secret, s)
+        secret_free(x, s);
     ISET_EACH (&x->nodes, struct ix_node, n) {
         arena_fini(&n->arena);
         mem_free(n);
@@ -193,6 +203,7 @@ void index_free(struct index *x)
     iset_fini(&x->pods_ip[0]);
     iset_fini(&x->pods_ip[1]);
     iset_fini(&x->vips);
+    iset_fini(&x->secrets);
     for (int k = 0; k < INDEX_KINDS; k++) {
         ISET_EACH (&x->objects[k], struct ix_object, o)
             object_unref(o);
@@ -233,6 +244,9 @@ int index_put(struct index *x, enum index_kind kind, const json_t *obj, struct i
     case INDEX_SLICE:
         rc = put_slice(x, obj, changes, err);
         break;
+    case INDEX_SECRET:
+        rc = put_secret(x, obj, changes, err);
+        break;
     case INDEX_VS:
     case INDEX_DR:
     case INDEX_SE:
@@ -272,6 +286,8 @@ bool index_remove(struct index *x, enum index_kind kind, struct slice ns, struct
         return remove_service(x, ns, name, changes);
     case INDEX_SLICE:
         return remove_slice(x, ns, name, changes);
+    case INDEX_SECRET:
+        return remove_secret(x, ns, name, changes);
     default:
         return (unsigned)kind < INDEX_KINDS && remove_object(x, kind, ns, name, changes);
     }

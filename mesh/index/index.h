@@ -34,6 +34,7 @@ enum index_kind {
     INDEX_POD,
     INDEX_SERVICE,
     INDEX_SLICE,
+    INDEX_SECRET, /* with certificates; only those of namespaces where somebody needs one */
     INDEX_VS,
     INDEX_DR,
     INDEX_SE,
@@ -41,8 +42,8 @@ enum index_kind {
     INDEX_AP,
     INDEX_MESH,
     INDEX_RA,
-    INDEX_GW, /* this and those below: held for checks and status, nothing is compiled from them */
-    INDEX_SC,
+    INDEX_GW,
+    INDEX_SC, /* this and those below: held for checks and status, nothing is compiled from them */
     INDEX_WE,
     INDEX_WG,
     INDEX_PC,
@@ -108,6 +109,9 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)
 #define INDEX_TOKEN_AP(ns) index_token("ap", ns, SLICE_NULL)
 #define INDEX_TOKEN_RA(ns) index_token("ra", ns, SLICE_NULL)
+#define INDEX_TOKEN_GATEWAYS index_token("gateways", SLICE_NULL, SLICE_NULL) /* any Gateway */
+#define INDEX_TOKEN_GATEWAY_VS index_token("gateway-vs", SLICE_NULL, SLICE_NULL) /* any that is bound */
+#define INDEX_TOKEN_SECRET(ns, name) index_token("secret", ns, name)
 
 #define INDEX_TOKEN_PODS(ns) index_token("pods", ns, SLICE_NULL) /* any in the namespace */
 
@@ -177,6 +181,13 @@ struct ix_service {
     struct ix_slice *slices;
     struct ix_service *next;  /* of the namespace, in no order */
 };
+/* A Secret's certificates, PEM. Null slices: not there. */
+struct ix_secret {
+    const struct istr *ns, *name;
+    struct arena arena; /* wiped */
+    struct slice chain, key, roots, crl, revision;
+    bool broken; /* some value is not base64 */
+};
 /* Policies: `vs`, `dr`, ... by kind. */
 struct ix_object {
     uint32_t refs;
@@ -231,6 +242,7 @@ const struct ix_objects *index_se_of(const struct index *x, struct slice host);
 const struct ix_objects *index_pa_of(const struct index *x, struct slice ns);
 const struct ix_objects *index_ap_of(const struct index *x, struct slice ns);
 const struct ix_objects *index_ra_of(const struct index *x, struct slice ns);
+const struct ix_secret *index_secret(const struct index *x, struct slice ns, struct slice name);
 const struct ix_object *index_object(const struct index *x, enum index_kind kind, struct slice ns,
                                      struct slice name);
 /* ServiceEntry that claims an address (addresses without range, or index_set_address). NULL: none.

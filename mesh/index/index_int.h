@@ -74,7 +74,7 @@ enum by_host { BY_VS, BY_DR, BY_SE, BY_HOSTS };
 
 struct index {
     struct intern names;
-    struct iset namespaces, nodes, services, slices, pods, pods_ip[2], vips;
+    struct iset namespaces, nodes, services, slices, pods, pods_ip[2], vips, secrets;
     struct iset objects[INDEX_KINDS];
     struct map by_host[BY_HOSTS]; /* host -> struct ix_objects */
     struct map addresses;         /* host -> struct ix_vip */
@@ -107,6 +107,9 @@ int put_node(struct index *x, const json_t *obj, struct index_changes *c, struct
 int put_pod(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
 int put_service(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
 int put_slice(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
+int put_secret(struct index *x, const json_t *obj, struct index_changes *c, struct err *err);
+bool remove_secret(struct index *x, struct slice ns, struct slice name, struct index_changes *c);
+void secret_free(struct index *x, struct ix_secret *s);
 int put_object(struct index *x, enum index_kind kind, const json_t *obj, struct index_changes *c,
                struct err *err);
 bool remove_namespace(struct index *x, struct slice name, struct index_changes *c);

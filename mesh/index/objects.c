@@ -154,6 +154,11 @@ static void note_object(const struct index *x, struct index_changes *c, const st
     case INDEX_VS:
         note(c, INDEX_TOKEN_NAMES);
         note(c, INDEX_TOKEN_FILTER);
+        if (o->vs->gateways.n > (api_strings_has(&o->vs->gateways, SL("mesh")) ? 1u : 0u))
+            note(c, INDEX_TOKEN_GATEWAY_VS);
+        break;
+    case INDEX_GW:
+        note(c, INDEX_TOKEN_GATEWAYS);
         break;
     case INDEX_SE:
         note(c, INDEX_TOKEN_NAMES);

@@ -82,12 +82,16 @@ void prog_unref(const void *resource)
 {
     struct prog *r = (struct prog *)(uintptr_t)resource;
     struct arena a;
+    bool secret;
 
     if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (r->kind == PROG_SERVICE)
         free_regexes((struct prog_service *)r);
+    secret = r->kind == PROG_CREDENTIAL;
     a = r->arena; /* the arena holds the resource that holds it */
+    if (secret)
+        arena_wipe(&a);
     arena_fini(&a);
 }
 

@@ -21,6 +21,9 @@ enum prog_kind {
     PROG_SERVICE = 4,
     PROG_ENDPOINTS = 5,
     PROG_WORKLOAD = 6,
+    PROG_LISTENERS = 7,
+    PROG_CREDENTIAL = 8,
+    PROG_KIND_LAST = PROG_CREDENTIAL,
 };
 enum prog_state { PROG_VALUE, PROG_ABSENT, PROG_UNCHANGED, PROG_WITHHELD };
 enum prog_mtls { PROG_MTLS_UNSET, PROG_MTLS_DISABLE, PROG_MTLS_PERMISSIVE, PROG_MTLS_STRICT };
@@ -314,6 +317,63 @@ struct prog_endpoints {
 /* The bit that stands for `selector` in these endpoints' `subsets`; all ones for selector 0 (every
  * endpoint), 0 when the selector is not known there (no endpoint). */
 uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector);
+
+/* --- Listeners of a gateway ------------------------------------------------------------------- */
+enum prog_gate_tls {
+    PROG_GATE_CLOSED, /* lets nobody in: it asks for what is not implemented */
+    PROG_GATE_PLAIN,
+    PROG_GATE_SIMPLE,
+    PROG_GATE_MUTUAL,
+    PROG_GATE_OPTIONAL_MUTUAL,
+    PROG_GATE_MESH,        /* mutual, with the workload's own certificate */
+    PROG_GATE_PASSTHROUGH, /* TLS goes through as it is */
+};
+static inline bool prog_gate_ends_tls(enum prog_gate_tls t)
+{
+    return t >= PROG_GATE_SIMPLE && t <= PROG_GATE_MESH;
+}
+struct prog_gate_host {
+    struct slice host;     /* exact, "*.suffix" or "*"; lower case */
+    bool routed, redirect; /* has a Service; is told to come by https */
+};
+struct prog_gate {
+    struct slice name;
+    enum prog_gate_tls tls;
+    bool http;
+    struct prog_strings sni;      /* with TLS: patterns that choose it */
+    struct prog_gate_host *hosts; /* of HTTP, ordered by host */
+    uint32_t n_hosts;
+    struct slice credential, ca_credential; /* keys; empty: none */
+    struct prog_strings subject_alt_names, ciphers;
+    uint8_t min_version, max_version; /* 12, 13 */
+};
+struct prog_gate_port {
+    uint16_t port, number; /* where to listen; as the Gateway has it */
+    struct slice bind;     /* address; empty: all */
+    struct prog_gate *gates;
+    uint32_t n_gates;
+};
+struct prog_listeners {
+    struct prog prog;
+    struct prog_gate_port *ports; /* ordered by port, then address */
+    uint32_t n_ports;
+};
+/* The gate of a port that a ClientHello's name chooses (null: it named none): exact before the longest
+ * wildcard before "*". NULL: none. A port whose one gate is plain has no choice. */
+const struct prog_gate *prog_gate_of_sni(const struct prog_gate_port *p, struct slice sni);
+/* The entry for a host (normal form, no port), by the same order; NULL: none. */
+const struct prog_gate_host *prog_gate_find(const struct prog_gate *g, struct slice host);
+/* Key of the Service that holds the routes of a gate's host ("*" of a gate that is not HTTP); null when
+ * it does not fit. */
+struct slice prog_gate_key(char *buf, size_t cap, struct slice gate, struct slice host);
+/* Take such a key apart. */
+bool prog_gate_key_split(struct slice key, struct slice *ret_gate, struct slice *ret_host);
+
+/* --- Credential ------------------------------------------------------------------------------- */
+struct prog_credential { /* wiped when the last reference goes */
+    struct prog prog;
+    struct slice chain_pem, key_pem, roots_pem, crl_pem, revision;
+};
 
 /* --- the filter (pure) ------------------------------------------------------------------------ */
 bool prog_filter_has(const struct prog_filter *f, struct slice key);

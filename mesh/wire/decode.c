@@ -288,11 +288,13 @@ static const struct {
     [PROG_SERVICE] = {PB_DESC(service), sizeof(struct prog_service), dec_service},
     [PROG_ENDPOINTS] = {PB_DESC(endpoints), sizeof(struct prog_endpoints), endpoints},
     [PROG_WORKLOAD] = {PB_DESC(workload), sizeof(struct prog_workload), workload},
+    [PROG_LISTENERS] = {PB_DESC(listeners), sizeof(struct prog_listeners), dec_listeners},
+    [PROG_CREDENTIAL] = {PB_DESC(credential), sizeof(struct prog_credential), dec_credential},
 };
 
 const char *prog_kind_name(enum prog_kind kind)
 {
-    return kind >= PROG_SETTINGS && kind <= PROG_WORKLOAD ? kinds[kind].desc->short_name
+    return kind >= PROG_SETTINGS && kind <= PROG_KIND_LAST ? kinds[kind].desc->short_name
                                                           : "unknown";
 }
 
@@ -318,17 +320,30 @@ static int decode_in(enum prog_kind kind, struct slice key, struct slice version
     return 0;
 }
 
+/* The passing message of a key is wiped. */
+struct decoding {
+    struct arena arena;
+    enum prog_kind kind;
+};
+
+static void tmp_fini(struct decoding *d)
+{
+    if (d->kind == PROG_CREDENTIAL)
+        arena_wipe(&d->arena);
+    arena_fini(&d->arena);
+}
+
 int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice version,
                          struct slice payload, struct prog **ret, struct err *err)
 {
-    CLEANUP(arena_free) struct arena tmp = ARENA_INIT;
+    CLEANUP(tmp_fini) struct decoding tmp = {.kind = kind};
     struct prog *res, *tight;
     unsigned regexes;
     struct wire_version own;
     ProtobufCMessage *m;
     struct err ignored = {0};
 
-    if (kind < PROG_SETTINGS || kind > PROG_WORKLOAD)
+    if (kind < PROG_SETTINGS || kind > PROG_KIND_LAST)
         return err_set(err, ERR_UNSUPPORTED, "resource kind %d", (int)kind);
     if (payload.len > WIRE_MAX_PAYLOAD || key.len > WIRE_MAX_KEY)
         return err_set(err, ERR_LIMIT, "%s of %zu bytes", prog_kind_name(kind), payload.len);
@@ -336,8 +351,8 @@ int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice ver
         own = wire_version(payload);
         version = slice_of(own.bytes, sizeof own.bytes);
     }
-    arena_init(&tmp, 4096, wire_arena_cap(payload.len));
-    if (pb_unpack(&tmp, kinds[kind].desc, payload, &m, err) < 0)
+    arena_init(&tmp.arena, 4096, wire_arena_cap(payload.len));
+    if (pb_unpack(&tmp.arena, kinds[kind].desc, payload, &m, err) < 0)
         return -1;
     if (decode_in(kind, key, version, m, wire_arena_cap(payload.len), 0, &regexes, &res, err) < 0)
         return -1;

@@ -42,6 +42,8 @@ int dec_regex(struct rd *r, const struct fpath *at, struct slice pattern, struct
 int dec_string_match(struct rd *r, const struct fpath *at, const PB(StringMatch) * m,
                      struct prog_string_match *ret);
 int dec_service(struct rd *r, const void *from, void *to); /* struct prog_service */
+int dec_listeners(struct rd *r, const void *from, void *to);
+int dec_credential(struct rd *r, const void *from, void *to);
 
 /* Allocate an array member and its count, or return. */
 #define ARRAY(r, dst, n_dst, n)                                                                    \

@@ -6,7 +6,7 @@
 
 #include "lib/base/hash.h"
 #include "lib/data/duration.h"
-#include "mesh/wire/wire.h"
+#include "mesh/wire/wire_int.h"
 
 struct dump {
     struct buf *out;
@@ -510,6 +510,12 @@ void prog_dump(const struct prog *r, struct buf *out)
         break;
     case PROG_WORKLOAD:
         workload(&d, (const struct prog_workload *)r);
+        break;
+    case PROG_LISTENERS:
+        dump_listeners((const struct prog_listeners *)r, out);
+        break;
+    case PROG_CREDENTIAL:
+        dump_credential((const struct prog_credential *)r, out);
         break;
     }
 }

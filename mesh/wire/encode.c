@@ -622,6 +622,10 @@ static void *message_of(struct arena *a, const struct prog *r)
         return endpoints(a, (const struct prog_endpoints *)r);
     case PROG_WORKLOAD:
         return workload(a, (const struct prog_workload *)r);
+    case PROG_LISTENERS:
+        return enc_listeners(a, (const struct prog_listeners *)r);
+    case PROG_CREDENTIAL:
+        return enc_credential(a, (const struct prog_credential *)r);
     }
     return NULL;
 }
@@ -631,7 +635,7 @@ enum err_code wire_resource_encode(const struct prog *r, struct buf *ret)
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
     ProtobufCMessage *m;
 
-    if (r->kind < PROG_SETTINGS || r->kind > PROG_WORKLOAD)
+    if (r->kind < PROG_SETTINGS || r->kind > PROG_KIND_LAST)
         return ERR_UNSUPPORTED;
     arena_init(&a, 4096, 0);
     m = message_of(&a, r);

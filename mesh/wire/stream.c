@@ -17,7 +17,7 @@ static struct slice slice_text(const char *s)
 
 static bool kind_known(int kind)
 {
-    return kind >= PROG_SETTINGS && kind <= PROG_WORKLOAD;
+    return kind >= PROG_SETTINGS && kind <= PROG_KIND_LAST;
 }
 
 /* --- resources -------------------------------------------------------------------------------- */

@@ -31,6 +31,12 @@ enum err_code pb_pack(const ProtobufCMessage *m, struct buf *ret);
 /* Unpack into the arena, which bounds the memory; ERR_INVALID "not a <message>", ERR_LIMIT, ERR_NOMEM. */
 int pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *desc, struct slice bytes,
               ProtobufCMessage **ret, struct err *err);
+/* Of a gateway (gateway.c): NULL without memory. */
+void *enc_listeners(struct arena *a, const struct prog_listeners *l);
+void *enc_credential(struct arena *a, const struct prog_credential *c);
+void dump_listeners(const struct prog_listeners *l, struct buf *out);
+/* What is public of it. */
+void dump_credential(const struct prog_credential *c, struct buf *out);
 /* Memory that decoding a payload of `len` bytes may take. */
 static inline size_t wire_arena_cap(size_t len)
 {

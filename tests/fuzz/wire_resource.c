@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
     if (n < 1)
         return 0;
-    kind = (enum prog_kind)(PROG_SETTINGS + p[0] % 6);
+    kind = (enum prog_kind)(PROG_SETTINGS + p[0] % PROG_KIND_LAST);
     buf_init(&first, 64 << 20);
     buf_init(&second, 64 << 20);
     buf_init(&text, 64 << 20);

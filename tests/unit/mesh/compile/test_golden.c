@@ -54,7 +54,7 @@ static bool next_word(struct slice *line, struct slice *ret)
 
 static enum prog_kind kind_of(struct slice name)
 {
-    for (int k = PROG_SETTINGS; k <= PROG_WORKLOAD; k++)
+    for (int k = PROG_SETTINGS; k <= PROG_KIND_LAST; k++)
         if (slice_is(name, prog_kind_name((enum prog_kind)k)))
             return (enum prog_kind)k;
     ck_abort_msg("no kind %.*s", SL_FMT(name));

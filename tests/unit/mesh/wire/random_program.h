@@ -319,13 +319,53 @@ static inline void g_settings(struct gen *g, struct prog_settings *s)
     prog_filter_build(g->a, keys, g_n(g, 4), &s->filter);
 }
 
+static inline void g_gate(struct gen *g, struct prog_gate *t)
+{
+    t->name = g_word(g);
+    t->tls = (enum prog_gate_tls)g_n(g, PROG_GATE_PASSTHROUGH + 1);
+    t->http = g_bool(g);
+    t->sni = g_texts(g);
+    t->credential = g_text(g);
+    t->ca_credential = g_text(g);
+    t->subject_alt_names = g_texts(g);
+    t->ciphers = g_texts(g);
+    t->min_version = g_bool(g) ? 12 : 13;
+    t->max_version = 13;
+    t->n_hosts = g_n(g, 3);
+    t->hosts = arena_alloc(g->a, t->n_hosts * sizeof *t->hosts);
+    for (uint32_t i = 0; i < t->n_hosts; i++)
+        t->hosts[i] = (struct prog_gate_host){slice_str(arena_printf(g->a, "h%u.example", i)),
+                                              g_bool(g), g_bool(g)};
+}
+static inline void g_listeners(struct gen *g, struct prog_listeners *l)
+{
+    l->n_ports = g_n(g, 3);
+    l->ports = arena_alloc(g->a, l->n_ports * sizeof *l->ports);
+    for (uint32_t i = 0; i < l->n_ports; i++) {
+        l->ports[i].port = (uint16_t)(8000 + i);
+        l->ports[i].number = (uint16_t)(1 + g_n(g, 65535));
+        l->ports[i].bind = g_bool(g) ? SL("127.0.0.1") : SLICE_NULL;
+        G_ARRAY(g, l->ports[i].gates, l->ports[i].n_gates, 3, g_gate);
+    }
+}
+static inline void g_credential(struct gen *g, struct prog_credential *c)
+{
+    c->chain_pem = g_text(g);
+    c->key_pem = g_text(g);
+    c->roots_pem = g_text(g);
+    c->crl_pem = g_text(g);
+    c->revision = g_text(g);
+}
+
 static inline struct prog *g_resource(struct gen *g, enum prog_kind kind)
 {
     static const size_t sizes[] = {
         [PROG_SETTINGS] = sizeof(struct prog_settings), [PROG_INBOUND] = sizeof(struct prog_inbound),
         [PROG_NAMES] = sizeof(struct prog_names),       [PROG_SERVICE] = sizeof(struct prog_service),
         [PROG_ENDPOINTS] = sizeof(struct prog_endpoints),
-        [PROG_WORKLOAD] = sizeof(struct prog_workload)};
+        [PROG_WORKLOAD] = sizeof(struct prog_workload),
+        [PROG_LISTENERS] = sizeof(struct prog_listeners),
+        [PROG_CREDENTIAL] = sizeof(struct prog_credential)};
     struct prog *p = arena_alloc(g->a, sizes[kind]);
 
     p->kind = kind;
@@ -347,6 +387,12 @@ static inline struct prog *g_resource(struct gen *g, enum prog_kind kind)
         break;
     case PROG_WORKLOAD:
         g_workload(g, (struct prog_workload *)p);
+        break;
+    case PROG_LISTENERS:
+        g_listeners(g, (struct prog_listeners *)p);
+        break;
+    case PROG_CREDENTIAL:
+        g_credential(g, (struct prog_credential *)p);
         break;
     }
     return p;

@@ -358,7 +358,7 @@ END_TEST
 
 TESTS(wire)
 {
-    tcase_add_loop_test(tc, round_trip, PROG_SETTINGS, PROG_WORKLOAD + 1);
+    tcase_add_loop_test(tc, round_trip, PROG_SETTINGS, PROG_KIND_LAST + 1);
     tcase_add_test(tc, versions);
     tcase_add_test(tc, service_refusals);
     tcase_add_test(tc, other_refusals);
@@ -367,5 +367,5 @@ TESTS(wire)
     tcase_add_test(tc, bundle);
     tcase_add_test(tc, client_messages);
     tcase_add_test(tc, server_messages);
-    tcase_add_loop_test(tc, no_memory, PROG_SETTINGS, PROG_WORKLOAD + 1);
+    tcase_add_loop_test(tc, no_memory, PROG_SETTINGS, PROG_KIND_LAST + 1);
 }
