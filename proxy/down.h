@@ -68,3 +68,6 @@ enum err_code tcp_pick(struct worker *w, const struct down_info *info,
  * about the address in time; requests that no authority saves get 503 with flag NC. */
 void h1_start(struct worker *w, struct chan *chan, struct down_info *info,
               struct prog_service *service, struct slice early, bool unanswered);
+/* The same for HTTP/2 (prior knowledge or by ALPN); `early` begins with the client's preface. */
+void h2_down_start(struct worker *w, struct chan *chan, struct down_info *info,
+                   struct prog_service *service, struct slice early, bool unanswered);

@@ -88,7 +88,10 @@ static void incoming_refuse(struct incoming *in, unsigned flag, const char *deta
     incoming_end(in);
 }
 
-static void become_http(struct incoming *in)
+typedef void http_start(struct worker *, struct chan *, struct down_info *, struct prog_service *,
+                        struct slice, bool);
+
+static void become_http(struct incoming *in, http_start *start)
 {
     struct chan *c = in->down.chan;
     struct down_info info = in->down.info;
@@ -96,7 +99,7 @@ static void become_http(struct incoming *in)
     in->down.chan = NULL;
     in->down.info.inbound_prog = NULL;
     in->service = NULL;
-    h1_start(in->down.worker, c, &info, svc, buf_slice(&in->early), in->unanswered);
+    start(in->down.worker, c, &info, svc, buf_slice(&in->early), in->unanswered);
     incoming_end(in);
 }
 
@@ -224,10 +227,13 @@ static void incoming_classify(struct incoming *in, bool eof)
         incoming_refuse(in, FLAG_NR, "plaintext_refused_by_strict_mtls");
         return;
     }
-    if (s == SNIFF_HTTP1 && (proto == PROG_AUTO || proto == PROG_HTTP))
-        become_http(in);
-    else if (s == SNIFF_OTHER && proto == PROG_HTTP)
-        become_http(in); /* declared HTTP: the codec refuses what is none */
+    bool http = proto == PROG_AUTO || proto == PROG_HTTP;
+    if (s == SNIFF_HTTP2 && proto == PROG_HTTP)
+        become_http(in, h2_down_start);
+    else if (s == SNIFF_HTTP1 && http)
+        become_http(in, h1_start);
+    else if (s == SNIFF_OTHER && proto == PROG_HTTP) /* declared: the codec refuses what is none */
+        become_http(in, h1_start);
     else
         become_tcp(in);
 }
@@ -289,9 +295,10 @@ static void tls_opened(struct incoming *in)
     in->down.info.mtls = true;
     struct slice alpn = tls_chan_alpn(in->down.chan);
     enum prog_protocol proto = in->down.info.port.protocol;
-    if (slice_is(alpn, "istio-http/1.1") || slice_is(alpn, "istio-http/1.0")) {
-        in->down.info.port.protocol = PROG_HTTP;
-    } else if (proto == PROG_HTTP) {
+    if (slice_is(alpn, "istio-http/1.1") || slice_is(alpn, "istio-http/1.0") ||
+        slice_is(alpn, "istio-h2") || slice_is(alpn, "h2") || slice_is(alpn, "http/1.1")) {
+        in->down.info.port.protocol = PROG_HTTP; /* which of them, its first bytes tell as well */
+    } else if (prog_is_http(proto)) {
         /* The client carries it as opaque bytes; its head is looked at all the same. */
         in->down.info.port.protocol = PROG_AUTO;
     }

@@ -10,6 +10,7 @@
 #include "mesh/match/retry.h"
 #include "proxy/guard.h"
 #include "proxy/filter/headers.h"
+#include "proxy/reply.h"
 #include "proxy/telemetry.h"
 #include "proxy/worker.h"
 
@@ -81,7 +82,7 @@ static void stream_record(struct stream *s)
     int64_t took = loop_now(s->worker->loop) - s->start_ns;
     struct record r = {
         .inbound = info->inbound,
-        .grpc = slice_starts(http_head_get(&s->req, SL("content-type")), SL("application/grpc")),
+        .grpc = reply_wants_grpc(&s->req),
         .mtls = info->inbound ? info->mtls : s->upstream_mtls,
         .start_wall_ns = loop_wall(s->worker->loop) - took,
         .duration_ns = took,
@@ -186,36 +187,38 @@ void stream_gone(struct stream *s)
 
 /* --- answers of our own --------------------------------------------------------------------------- */
 
-static void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
-                         struct slice text, struct slice location)
+static void stream_answer(struct stream *s, const struct reply *reply, unsigned flags,
+                          const char *details)
 {
     struct http_head h;
+    struct slice text;
     up_cancel(&s->attempt);
     loop_timer_clear(s->worker->loop, &s->timer);
-    http_head_init(&h, &s->arena);
-    h.status = (uint16_t)status;
-    h.version = HTTP_1_1;
-    bool bare = slice_is(s->req.method, "HEAD") || status == 204 || status == 304 || status < 200;
-    h.body = text.len || !bare ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
-    h.content_length = text.len;
-    if (text.len)
-        http_head_set(&h, SL("content-type"), SL("text/plain"));
-    if (location.len)
-        http_head_set(&h, SL("location"), location);
-    if (flags & (FLAG_UO | FLAG_OM))
-        http_head_set(&h, SL("x-envoy-overloaded"), SL("true"));
-    s->status = status;
+    reply_make(&s->req, reply, &h, &text);
+    s->status = h.status;
+    s->grpc_status = http_head_get(&h, SL("grpc-status"));
     s->flags |= flags;
     s->details = details;
     s->answered = true;
     s->answer = telemetry_keep(s->worker, &h, &s->arena);
     s->state = STREAM_ANSWER;
     s->ops->head(s, &h);
-    if (text.len && !bare) {
+    if (text.len) {
         s->bytes_sent += text.len;
         s->ops->body(s, text);
     }
     stream_finish(s, NULL);
+}
+
+static void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
+                         struct slice text, struct slice location)
+{
+    struct reply r = {.status = status,
+                      .grpc = -1,
+                      .overloaded = flags & (FLAG_UO | FLAG_OM),
+                      .text = text,
+                      .location = location};
+    stream_answer(s, &r, flags, details);
 }
 
 void stream_refuse(struct stream *s, unsigned status, unsigned flags, const char *details)
@@ -554,7 +557,8 @@ static bool stream_abort_fault(struct stream *s)
     uint32_t status = match_fault_abort(s->match.route->fault, dice, &grpc);
     if (!status)
         return false;
-    stream_reply(s, status, FLAG_FI, "fault_filter_abort", SL("fault filter abort"), SLICE_NULL);
+    struct reply r = {.status = status, .grpc = grpc, .text = SL("fault filter abort")};
+    stream_answer(s, &r, FLAG_FI, "fault_filter_abort");
     return true;
 }
 

@@ -78,11 +78,17 @@ static const struct metric_def metrics_own[] = {
     {"tulle_overload_refused_total", "Requests and connections refused as memory was near its limit",
      NULL, METRIC_COUNTER, NULL, 0},
 };
-enum { G_HTTP, G_TCP, G_OWN };
+static const char *const labels_h2[] = {"limit"};
+static const struct metric_def metrics_h2[] = {
+    {"tulle_http2_limits_total", "HTTP/2 connections and streams that met a limit", NULL,
+     METRIC_COUNTER, NULL, 0},
+};
+enum { G_HTTP, G_TCP, G_OWN, G_H2 };
 static const struct metric_group groups[] = {
     [G_HTTP] = {labels_http, metrics_http, L_HTTP_COUNT, N_OF(metrics_http)},
     [G_TCP] = {labels_http, metrics_tcp, L_TCP_COUNT, N_OF(metrics_tcp)},
     [G_OWN] = {NULL, metrics_own, 0, N_OF(metrics_own)},
+    [G_H2] = {labels_h2, metrics_h2, N_OF(labels_h2), N_OF(metrics_h2)},
 };
 enum { ROWS_MAX = 4000, LATE_MAX = 256, LATE_WAIT_MS = 1000 };
 
@@ -597,6 +603,13 @@ void telemetry_overload(struct worker *w)
 {
     if (w->telemetry)
         metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_OVERLOAD, 1);
+}
+
+void telemetry_h2_limit(struct worker *w, const char *label)
+{
+    struct slice l[] = {slice_str(label)};
+    if (w->telemetry)
+        metrics_add(metrics_row(w->telemetry->shard, G_H2, l), 0, 1);
 }
 
 void telemetry_free(struct worker *w)

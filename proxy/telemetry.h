@@ -99,5 +99,7 @@ void telemetry_refused(struct worker *w, const struct down *d, const struct prog
 void telemetry_overflow(struct worker *w);
 /* A request or connection that is refused for want of memory. */
 void telemetry_overload(struct worker *w);
+/* An HTTP/2 peer met a limit (enum h2_limit, by its label). */
+void telemetry_h2_limit(struct worker *w, const char *label);
 /* TCP connections are counted when they open, too. */
 void telemetry_tcp_opened(struct worker *w, const struct record *r);

@@ -95,3 +95,11 @@ void grpc_conn_drain(struct grpc_conn *c);
 /* Close at once; no callback follows, neither for its streams nor on_close. Safe within callbacks;
  * memory goes with the turn. */
 void grpc_conn_close(struct grpc_conn *c);
+
+/* --- texts, also for who passes calls on --- */
+/* What an HTTP status means that is not gRPC's (http-grpc-status-mapping.md). */
+enum grpc_status grpc_status_of_http(unsigned http);
+/* application/grpc, application/grpc+proto, application/grpc;x, but not application/grpc-web. */
+bool grpc_content_type(struct slice type);
+/* grpc-message (PROTOCOL-HTTP2.md, "Responses"); cut where `cap` ends, with a NUL behind it. */
+void grpc_percent_encode(struct slice in, char *out, size_t cap);

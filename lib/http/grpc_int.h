@@ -90,18 +90,13 @@ static inline struct loop *grpc_loop(const struct grpc_conn *c)
 }
 
 /* --- grpc_text.c --- */
-/* grpc-message (PROTOCOL-HTTP2.md, "Responses"); cut where `cap` ends. */
-void grpc_percent_encode(struct slice in, char *out, size_t cap);
 /* Heap text; malformed escapes stay as they are. NULL when out of memory. */
 char *grpc_percent_decode(struct slice in);
 /* grpc-timeout: at most eight digits and a unit; rounded down, at least 1. */
 void grpc_timeout_format(int64_t ns, char ret[16]);
 /* Saturates at about 30 years. */
 bool grpc_timeout_parse(struct slice s, int64_t *ret_ns);
-/* application/grpc, application/grpc+proto, application/grpc;x, but not application/grpc-web. */
-bool grpc_content_type(struct slice type);
-/* What an answer means that is not gRPC's, and what RST_STREAM means to a call. */
-enum grpc_status grpc_status_of_http(unsigned http);
+/* What RST_STREAM means to a call. */
 enum grpc_status grpc_status_of_reset(uint32_t code);
 
 /* --- grpc.c --- */

@@ -15,23 +15,15 @@ enum {
     DEFAULT_HEAD_FIELDS = 100,
     DEFAULT_SEND_HIGH = 64 << 10,
     DEFAULT_TURN_BYTES = 256 << 10,
-    SCRATCH_LOCAL = 32 << 10,
-    FRAME_ROOM = 16384 + 512, /* the largest that one call of nghttp2 hands out */
     HELD_MAX = 512 << 10, /* content that owners keep back before the connection's window closes */
     PEER_STREAMS_ASSUMED = 100,
-    PEER_STREAMS_MAX = 1 << 20,
-    ACKS_MAX = 1000,
+    ACKS_MAX = 4000,
     SETTINGS_MAX = 32,
     CONTINUATIONS_MAX = 8,
-    RESETS_BURST = 500, /* streams that a client may break off unanswered at once, and per second */
-    RESETS_RATE = 100,
-    NOISE_BURST = 2000, /* frames that carry nothing */
-    NOISE_RATE = 200,
-    NOISE_EARNED = 16, /* that a frame which carries something earns */
     FRAME_BUFFER = 16384,
 };
 
-static const uint8_t drain_ping[8] = "drain";
+const uint8_t h2_drain_ping[8] = "drain";
 static const uint8_t owner_ping[8] = "alive?";
 
 const char *h2_limit_label(enum h2_limit l)
@@ -54,8 +46,7 @@ const char *h2_limit_text(enum h2_limit l)
     return texts[l];
 }
 
-/* --- nghttp2's memory
- * ----------------------------------------------------------------------------- */
+/* --- nghttp2's memory --- */
 
 /* Each session takes a buffer for the largest frame that it could have to pack, but a frame is
  * copied out of it in the same call that packs it (but for DATA's, which h2_send_data makes anew).
@@ -100,8 +91,7 @@ static void *session_realloc(void *p, size_t n, void *user)
     return to;
 }
 
-/* --- the end
- * --------------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 static void session_free(struct loop_task *t)
 {
@@ -114,7 +104,7 @@ static void session_free(struct loop_task *t)
     mem_free(h);
 }
 
-static void session_end(struct h2 *h, bool tell)
+void h2_over(struct h2 *h, bool tell)
 {
     if (h->closed) {
         h->quiet = h->quiet || !tell;
@@ -141,28 +131,26 @@ static void session_end(struct h2 *h, bool tell)
     }
 }
 
-static void session_fail(struct h2 *h, enum err_code code, const char *why)
+void h2_fail(struct h2 *h, enum err_code code, const char *why)
 {
     if (h->closed)
         return;
     if (h->why.code == ERR_OK)
         err_set(&h->why, code, "%s", why);
-    session_end(h, true);
+    h2_over(h, true);
 }
 
-static const char *chan_text(const struct chan *c)
+const char *h2_chan_text(const struct chan *c)
 {
     const char *tls = chan_is_tls(c) ? tls_chan_error(c) : "";
 
     return tls[0] ? tls : chan_failure_text(c);
 }
 
-static void flush_task(struct loop_task *t);
-
 void h2_flush_later(struct h2 *h)
 {
     if (!h->closed && !h->flush.prev)
-        loop_task_add(h2_loop(h), &h->flush, flush_task);
+        loop_task_add(h2_loop(h), &h->flush, h2_flush_task);
 }
 
 void h2_break(struct h2 *h, enum err_code code, const char *why)
@@ -172,8 +160,7 @@ void h2_break(struct h2 *h, enum err_code code, const char *why)
     h2_flush_later(h);
 }
 
-/* --- streams
- * ---------------------------------------------------------------------------------------- */
+/* --- streams --- */
 
 struct h2_stream *h2_stream_new(struct h2 *h, void *user)
 {
@@ -236,6 +223,7 @@ void h2_rst(struct h2_stream *s, uint32_t code)
     if (s->reset || h->closed)
         return;
     s->reset = true;
+    h->own_resets[h->n_own_resets++ % H2_OWN_RESETS] = s->id;
     if (nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, code) == NGHTTP2_ERR_NOMEM)
         h2_break(h, ERR_NOMEM, "out of memory");
     h2_flush_later(h);
@@ -302,6 +290,20 @@ void *h2_stream_user(const struct h2_stream *s)
 {
     return s->user;
 }
+struct h2_stream *h2_stream_first(const struct h2 *h)
+{
+    struct h2_stream *s = h->streams;
+    while (s && !s->attached)
+        s = s->next;
+    return s;
+}
+struct h2_stream *h2_stream_next(const struct h2_stream *s)
+{
+    do
+        s = s->next;
+    while (s && !s->attached);
+    return (struct h2_stream *)(uintptr_t)s;
+}
 struct h2 *h2_stream_session(const struct h2_stream *s)
 {
     return s->h;
@@ -311,501 +313,7 @@ int32_t h2_stream_id(const struct h2_stream *s)
     return s->id;
 }
 
-/* --- rations
- * ---------------------------------------------------------------------------------------- */
-
-void h2_hit(struct h2 *h, enum h2_limit limit)
-{
-    if (h->ops->on_limit)
-        h->ops->on_limit(h, limit);
-}
-
-static bool bucket_take(struct h2_bucket *b, int64_t now, int32_t burst, int32_t rate)
-{
-    int64_t back = b->at_ns ? (now - b->at_ns) / (NS_PER_S / rate) : burst;
-
-    if (back > 0) {
-        b->left = (int32_t)MIN(b->left + back, burst);
-        b->at_ns = now;
-    }
-    return b->left-- > 0;
-}
-
-/* GOAWAY, and the end when it is written. */
-static void die(struct h2 *h, uint32_t code)
-{
-    if (h->dying || h->closed)
-        return;
-    h->dying = h->draining = true;
-    nghttp2_session_terminate_session(h->session, code);
-    h2_flush_later(h);
-}
-
-bool h2_ration(struct h2 *h, enum h2_limit limit)
-{
-    bool resets = limit == H2_LIMIT_RESETS;
-
-    if (bucket_take(resets ? &h->resets : &h->noise, loop_now(h2_loop(h)),
-                    resets ? RESETS_BURST : NOISE_BURST, resets ? RESETS_RATE : NOISE_RATE))
-        return true;
-    if (!h->dying && !h->closed) {
-        h2_hit(h, limit);
-        if (h->why.code == ERR_OK)
-            err_set(&h->why, ERR_LIMIT, "%s", h2_limit_text(limit));
-        die(h, H2_ENHANCE_YOUR_CALM);
-    }
-    return false;
-}
-
-/* A frame that carries something earns some that do not: window updates, pings. */
-static void earned(struct h2 *h)
-{
-    if (h->noise.at_ns)
-        h->noise.left = MIN(h->noise.left + NOISE_EARNED, NOISE_BURST);
-}
-
-static void final_goaway(struct h2 *h)
-{
-    h->final_goaway = true;
-    if (nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-                              nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
-                              NULL, 0) != 0)
-        h2_break(h, ERR_NOMEM, "out of memory");
-}
-
-/* --- writing
- * ---------------------------------------------------------------------------------------- */
-
-/* Frames into the gathering buffer; false when the session failed. */
-static bool gather(struct h2 *h, char *to, size_t cap)
-{
-    h->gather = to;
-    h->gather_cap = cap;
-    h->gathered = 0;
-    h->within = true;
-    while (!h->closed && cap - h->gathered >= FRAME_ROOM) {
-        const uint8_t *p;
-        ssize_t n = nghttp2_session_mem_send(h->session, &p);
-
-        if (n < 0) {
-            h->within = false;
-            session_fail(h, ERR_NOMEM, nghttp2_strerror((int)n));
-            return false;
-        }
-        if (n > 0) {
-            memcpy(to + h->gathered, p, (size_t)n);
-            h->gathered += (size_t)n;
-        }
-        if (n == 0)
-            break;
-    }
-    h->within = false;
-    h->gather = NULL;
-    return !h->closed;
-}
-
-/* *ret_n of the bytes went; false when not all did. */
-static bool write_some(struct h2 *h, struct slice s, size_t *ret_n)
-{
-    size_t n;
-
-    for (*ret_n = 0; *ret_n < s.len; *ret_n += n) {
-        enum err_code rc = chan_write(h->chan, s.p + *ret_n, s.len - *ret_n, &n);
-
-        if (rc == ERR_AGAIN)
-            return false;
-        if (rc != ERR_OK) {
-            session_fail(h, rc, chan_text(h->chan));
-            return false;
-        }
-        h->moved_ns = loop_now(h2_loop(h));
-    }
-    return true;
-}
-
-/* False when not all could be written now, or the session ended. */
-static bool write_all(struct h2 *h)
-{
-    char local[SCRATCH_LOCAL];
-    char *to = h->config.scratch ? h->config.scratch : local;
-    size_t cap = h->config.scratch ? h->config.scratch_len : sizeof local, n;
-
-    if (buf_len(&h->out)) {
-        bool all = write_some(h, buf_slice(&h->out), &n);
-        if (!h->closed)
-            buf_consume(&h->out, n);
-        if (!all)
-            return false;
-        buf_fini(&h->out);
-    }
-    for (;;) {
-        if (!gather(h, to, cap))
-            return false;
-        if (h->gathered == 0)
-            return true;
-        if (write_some(h, slice_of(to, h->gathered), &n))
-            continue;
-        if (h->closed)
-            return false;
-        h->moved_ns = loop_now(h2_loop(h));
-        buf_add_slice(&h->out, slice_skip(slice_of(to, h->gathered), n));
-        if (buf_err(&h->out) != ERR_OK)
-            session_fail(h, ERR_NOMEM, "out of memory");
-        return false;
-    }
-}
-
-/* Owners that were told to wait. */
-static void tell_room(struct h2 *h)
-{
-    size_t low = h->config.send_high / 2;
-
-    if (h->queued > (size_t)h->config.send_high * 8)
-        return;
-    for (struct h2_stream *s = h->streams, *next; s && h->n_full && !h->closed; s = next) {
-        next = s->next; /* freed only by nghttp2, which does not run here */
-        if (!s->full || buf_len(&s->out) > low)
-            continue;
-        s->full = false;
-        h->n_full--;
-        h->ops->on_drain(s);
-    }
-}
-
-/* Nothing more to say or to hear. */
-static void finished(struct h2 *h)
-{
-    if (h->goaway_code)
-        session_fail(h, ERR_PROTO, nghttp2_http2_strerror(h->goaway_code));
-    else if (h->draining)
-        session_fail(h, ERR_EOF, "the connection was drained");
-    else
-        session_fail(h, ERR_PROTO, "the other side broke HTTP/2");
-}
-
-static void watch_late(struct loop_timer *t);
-
-/* A timer runs only while somebody waits for the peer. */
-static void watch(struct h2 *h)
-{
-    int64_t wait = INT64_MAX;
-
-    if (loop_timer_is_set(&h->watch))
-        return;
-    if (h->config.head_ns && h->block.open)
-        wait = h->config.head_ns;
-    if (h->config.stall_ns && (h->queued || buf_len(&h->out)))
-        wait = MIN(wait, h->config.stall_ns);
-    if (wait != INT64_MAX)
-        loop_timer_in(h2_loop(h), &h->watch, wait, watch_late);
-}
-
-static void flush_now(struct h2 *h)
-{
-    if (h->closed || !h->chan->open)
-        return;
-    if (h->why.code != ERR_OK && !h->dying) {
-        session_end(h, true);
-        return;
-    }
-    if (!h->server && h->draining && !h->final_goaway && h->n_known == 0)
-        final_goaway(h);
-    bool all = write_all(h);
-    if (h->closed)
-        return;
-    if (h->n_full)
-        tell_room(h);
-    if (h->closed)
-        return;
-    if (all && nghttp2_session_want_write(h->session)) /* what tell_room brought */
-        h2_flush_later(h);
-    else if (all && !nghttp2_session_want_read(h->session))
-        finished(h);
-    else
-        watch(h);
-}
-
-static void flush_task(struct loop_task *t)
-{
-    flush_now(CONTAINER_OF(t, struct h2, flush));
-}
-
-void h2_flush(struct h2 *h)
-{
-    if (h->within || h->closed)
-        return;
-    loop_task_clear(h2_loop(h), &h->flush);
-    flush_now(h);
-}
-
-/* The streams that wait for a window which the peer does not open. The earliest that could be next.
- */
-static int64_t stalled_streams(struct h2 *h, int64_t now)
-{
-    int64_t next = INT64_MAX, limit = h->config.stall_ns;
-
-    for (struct h2_stream *s = h->streams, *after; s && !h->closed; s = after) {
-        after = s->next;
-        if (buf_len(&s->out) == 0 || s->reset)
-            continue;
-        if (now - s->moved_ns < limit) {
-            next = MIN(next, s->moved_ns + limit);
-            continue;
-        }
-        h2_hit(h, H2_LIMIT_STALL);
-        if (h->closed)
-            break;
-        h2_rst(s, H2_CANCEL);
-        h2_broken(s, H2_WHY_STALLED, H2_CANCEL, h2_limit_text(H2_LIMIT_STALL));
-    }
-    return next;
-}
-
-static void watch_late(struct loop_timer *t)
-{
-    struct h2 *h = CONTAINER_OF(t, struct h2, watch);
-    int64_t now = loop_now(h2_loop(h)), next = INT64_MAX, at;
-
-    if (h->config.head_ns && h->block.open) {
-        at = h->block.since_ns + h->config.head_ns;
-        if (at <= now) {
-            h2_hit(h, H2_LIMIT_HEAD_LATE);
-            if (!h->closed)
-                session_fail(h, ERR_TIMEOUT, h2_limit_text(H2_LIMIT_HEAD_LATE));
-            return;
-        }
-        next = at;
-    }
-    if (h->config.stall_ns && buf_len(&h->out)) {
-        at = h->moved_ns + h->config.stall_ns;
-        if (at <= now) {
-            h2_hit(h, H2_LIMIT_STALL);
-            if (h->closed)
-                return;
-            chan_tcp_reset(h->chan); /* what the kernel holds for it goes, too */
-            session_fail(h, ERR_TIMEOUT, h2_limit_text(H2_LIMIT_STALL));
-            return;
-        }
-        next = MIN(next, at);
-    } else if (h->config.stall_ns && h->queued) {
-        next = MIN(next, stalled_streams(h, now));
-    }
-    if (!h->closed && next != INT64_MAX)
-        loop_timer_at(h2_loop(h), &h->watch, next, watch_late);
-}
-
-/* --- reading
- * ---------------------------------------------------------------------------------------- */
-
-static void on_ping_ack(struct h2 *h, const nghttp2_frame *f)
-{
-    if (memcmp(f->ping.opaque_data, drain_ping, sizeof drain_ping) == 0) {
-        if (h->draining && !h->final_goaway)
-            final_goaway(h);
-    } else if (h->pinged) {
-        h->pinged = false;
-        if (h->ops->on_ping)
-            h->ops->on_ping(h);
-    }
-}
-
-static void on_settings(struct h2 *h)
-{
-    h->peer_streams = MIN(
-        nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS),
-        PEER_STREAMS_MAX);
-    if (h->ops->on_settings)
-        h->ops->on_settings(h);
-}
-
-static void on_goaway(struct h2 *h, uint32_t code)
-{
-    h->draining = true;
-    h->goaway_code = code;
-    if (h->ops->on_goaway)
-        h->ops->on_goaway(h, code);
-}
-
-static void conn_frame(struct h2 *h, const nghttp2_frame *f)
-{
-    bool ack = f->hd.flags & NGHTTP2_FLAG_ACK;
-
-    if (f->hd.type == NGHTTP2_PING && ack)
-        on_ping_ack(h, f);
-    else if (f->hd.type == NGHTTP2_SETTINGS && !ack)
-        on_settings(h);
-    else if (f->hd.type == NGHTTP2_GOAWAY)
-        on_goaway(h, f->goaway.error_code);
-}
-
-/* Does the frame bring anything? A head, content, the end of it, an answer to what we sent. */
-static bool is_noise(const nghttp2_frame *f, const struct h2_stream *s)
-{
-    switch (f->hd.type) {
-    case NGHTTP2_HEADERS:
-    case NGHTTP2_GOAWAY:
-        return false;
-    case NGHTTP2_RST_STREAM: /* of a stream that lives it has a ration of its own */
-        return !s;
-    case NGHTTP2_DATA:
-        return f->hd.length <= f->data.padlen && !(f->hd.flags & NGHTTP2_FLAG_END_STREAM);
-    case NGHTTP2_SETTINGS:
-    case NGHTTP2_PING:
-        return !(f->hd.flags & NGHTTP2_FLAG_ACK);
-    default:
-        return true;
-    }
-}
-
-static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *user)
-{
-    struct h2 *h = user;
-    struct h2_stream *s;
-
-    if (h->closed || h->dying)
-        return 0;
-    h->block.open = false;
-    s = f->hd.stream_id ? nghttp2_session_get_stream_user_data(session, f->hd.stream_id) : NULL;
-    if (is_noise(f, s)) {
-        if (!h2_ration(h, H2_LIMIT_NOISE))
-            return 0;
-    } else if (f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA) {
-        earned(h);
-    }
-    if (f->hd.stream_id == 0) {
-        conn_frame(h, f);
-    } else if (f->hd.type == NGHTTP2_RST_STREAM) {
-        if (h->server && s && !s->out_head)
-            h2_ration(h, H2_LIMIT_RESETS);
-    } else if (s && (f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA)) {
-        h2_in_frame(s, f);
-    } else if (f->hd.type == NGHTTP2_HEADERS) {
-        h->block = (struct h2_block){0};
-    }
-    return 0;
-}
-
-static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *user)
-{
-    struct h2 *h = user;
-    struct h2_stream *s;
-
-    if (h->closed || (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA))
-        return 0;
-    earned(h);
-    s = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
-    if (!s)
-        return 0;
-    s->head_sent = true;
-    /* The answer is whole: what the client still has to say is not wanted (RFC 9113 8.1). */
-    if (h->server && f->hd.flags & NGHTTP2_FLAG_END_STREAM && !s->in_end)
-        h2_rst(s, H2_NO_ERROR);
-    return 0;
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
-{
-    struct h2 *h = user;
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
-
-    if (!s)
-        return 0;
-    nghttp2_session_set_stream_user_data(session, id, NULL);
-    s->reset = true;
-    if (h->server && s->attached && s->out_none && code == H2_NO_ERROR) {
-        s->parted = true; /* an answer without content, whose owner is about to say that it ends */
-        return 0;
-    }
-    if (!h->closed)
-        h2_broken(s, code == H2_REFUSED_STREAM ? H2_WHY_REFUSED : H2_WHY_PEER, code, NULL);
-    h2_stream_free(s);
-    if (!h->closed && h->ops->on_room && (!h->server || h->n_attached == 0))
-        h->ops->on_room(h);
-    return 0;
-}
-
-static void feed(struct h2 *h, struct slice bytes)
-{
-    ssize_t used;
-
-    h->within = true;
-    used = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes.p, bytes.len);
-    h->within = false;
-    if (used >= 0 || h->closed)
-        return;
-    switch (used) {
-    case NGHTTP2_ERR_NOMEM:
-    case NGHTTP2_ERR_CALLBACK_FAILURE:
-        session_fail(h, ERR_NOMEM, "out of memory");
-        return;
-    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
-    case NGHTTP2_ERR_FLOODED:
-        h->limit = used == NGHTTP2_ERR_FLOODED ? H2_LIMIT_ACKS : H2_LIMIT_CONTINUATIONS;
-        h2_hit(h, h->limit);
-        if (!h->closed)
-            session_fail(h, ERR_LIMIT, h2_limit_text(h->limit));
-        return;
-    default:
-        session_fail(h, ERR_PROTO, nghttp2_strerror((int)used));
-    }
-}
-
-static void readable(struct h2 *h)
-{
-    char local[SCRATCH_LOCAL];
-    char *to = h->config.scratch ? h->config.scratch : local;
-    size_t cap = h->config.scratch ? h->config.scratch_len : sizeof local;
-    uint32_t budget = h->config.turn_bytes;
-
-    while (!h->closed) {
-        size_t n;
-        enum err_code rc = chan_read(h->chan, to, cap, &n);
-
-        if (rc == ERR_AGAIN)
-            break;
-        if (rc != ERR_OK) {
-            session_fail(
-                h, rc, rc == ERR_EOF ? "the other side closed the connection" : chan_text(h->chan));
-            return;
-        }
-        feed(h, slice_of(to, n));
-        if (h->closed)
-            return;
-        if (n >= budget) { /* others' turn */
-            chan_resume(h->chan);
-            break;
-        }
-        budget -= (uint32_t)n;
-    }
-    h2_flush_later(h);
-}
-
-void h2_input(struct h2 *h, struct slice bytes)
-{
-    if (h->closed || bytes.len == 0)
-        return;
-    feed(h, bytes);
-    h2_flush_later(h);
-}
-
-static void on_chan(void *user, unsigned events)
-{
-    struct h2 *h = user;
-
-    if (h->closed)
-        return;
-    if (events & CHAN_FAIL) {
-        session_fail(h, h->chan->failure, chan_text(h->chan));
-        return;
-    }
-    if (events & CHAN_OPEN || (events & CHAN_WRITE && buf_len(&h->out)))
-        h2_flush_later(h);
-    if (events & (CHAN_OPEN | CHAN_READ))
-        readable(h);
-}
-
-/* --- the beginning
- * ---------------------------------------------------------------------------------- */
+/* --- the beginning --- */
 
 static int session_open(struct h2 *h, nghttp2_session_callbacks *cb, nghttp2_option *opt)
 {
@@ -813,10 +321,11 @@ static int session_open(struct h2 *h, nghttp2_session_callbacks *cb, nghttp2_opt
 
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, h2_on_begin);
     nghttp2_session_callbacks_set_on_header_callback2(cb, h2_on_field);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
-    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_sent);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, h2_on_frame_begin);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_on_frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, h2_on_frame_sent);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_on_data);
-    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_stream_close);
     nghttp2_session_callbacks_set_send_data_callback(cb, h2_send_data);
     nghttp2_option_set_no_auto_window_update(opt, 1);
     nghttp2_option_set_no_http_messaging(opt, 1); /* h2_in.c has the rules */
@@ -868,7 +377,7 @@ static void set_defaults(struct h2_config *c)
     c->head_fields = c->head_fields ? c->head_fields : DEFAULT_HEAD_FIELDS;
     c->send_high = c->send_high ? c->send_high : DEFAULT_SEND_HIGH;
     c->turn_bytes = c->turn_bytes ? c->turn_bytes : DEFAULT_TURN_BYTES;
-    if (c->scratch_len < SCRATCH_LOCAL)
+    if (c->scratch_len < H2_SCRATCH_MIN)
         c->scratch = NULL;
 }
 
@@ -886,9 +395,10 @@ static int h2_new(struct chan *chan, bool server, const struct h2_config *config
             h->config = *config;
         set_defaults(&h->config);
         h->peer_streams = PEER_STREAMS_ASSUMED;
-        buf_init(&h->out, h->config.scratch ? h->config.scratch_len : SCRATCH_LOCAL);
+        h->skip = NGHTTP2_CLIENT_MAGIC_LEN;
+        buf_init(&h->out, h->config.scratch ? h->config.scratch_len : H2_SCRATCH_MIN);
         if (session_new(h) == 0) {
-            chan_owner(chan, on_chan, h);
+            chan_owner(chan, h2_on_chan, h);
             if (chan->open) {
                 h2_flush_later(h);
                 chan_resume(chan); /* what came before we owned it */
@@ -915,8 +425,7 @@ int h2_client(struct chan *chan, const struct h2_config *config, const struct h2
     return h2_new(chan, false, config, ops, user, ret, err);
 }
 
-/* --- questions and orders
- * --------------------------------------------------------------------------- */
+/* --- questions and orders --- */
 
 void *h2_user(const struct h2 *h)
 {
@@ -970,7 +479,7 @@ void h2_drain(struct h2 *h)
     if (h->server) {
         rc = nghttp2_submit_shutdown_notice(h->session);
         if (rc == 0)
-            rc = nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, drain_ping);
+            rc = nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, h2_drain_ping);
         if (rc != 0)
             h2_break(h, ERR_NOMEM, "out of memory");
     } /* a client's GOAWAY would overtake requests that are queued: it comes with the last stream's
@@ -982,11 +491,11 @@ void h2_terminate(struct h2 *h, uint32_t code)
 {
     if (h->why.code == ERR_OK)
         err_set(&h->why, ERR_CLOSED, "ended with %s", nghttp2_http2_strerror(code));
-    die(h, code);
+    h2_die(h, code);
 }
 
 void h2_close(struct h2 *h)
 {
     if (h)
-        session_end(h, false);
+        h2_over(h, false);
 }

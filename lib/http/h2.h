@@ -151,12 +151,13 @@ void h2_drain(struct h2 *h);
 void h2_terminate(struct h2 *h, uint32_t code);
 /* Close at once, no callbacks; memory goes at the end of the turn. NULL and repeats are fine. */
 void h2_close(struct h2 *h);
-/* Write now what is queued instead of at the end of the turn. Not within callbacks. */
-void h2_flush(struct h2 *h);
 
 /* --- streams --- */
 void h2_stream_set(struct h2_stream *s, void *user);
 void *h2_stream_user(const struct h2_stream *s);
+/* Those that are not over, newest first; NULL at the end. */
+struct h2_stream *h2_stream_first(const struct h2 *h);
+struct h2_stream *h2_stream_next(const struct h2_stream *s);
 struct h2 *h2_stream_session(const struct h2_stream *s);
 /* The number on the wire; client: 0 until it is sent. */
 int32_t h2_stream_id(const struct h2_stream *s);

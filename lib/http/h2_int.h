@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the HTTP/2 session share: h2.c (the session and the channel), h2_in.c (messages
+/* What the files of the HTTP/2 session share: h2.c (the session), h2_in.c (messages
  * that come), h2_out.c (messages that go). */
 #pragma once
 
@@ -93,6 +93,8 @@ struct h2_stream {
     int64_t moved_ns; /* when `out` last got shorter or began to be */
 };
 
+enum { H2_OWN_RESETS = 8 };
+
 struct h2_bucket {
     int32_t left;
     int64_t at_ns;
@@ -116,6 +118,11 @@ struct h2 {
     char *gather;   /* while a flush runs */
     size_t gathered, gather_cap;
     struct h2_bucket resets, noise;
+    int32_t own_resets[H2_OWN_RESETS]; /* streams that we reset last: frames for them are on their
+                                          way */
+    uint32_t n_own_resets;
+    uint32_t skip; /* server: bytes up to the next frame's header */
+    uint8_t next[9], next_len;
     struct loop_task flush, gone;
     struct loop_timer watch;
     int64_t moved_ns; /* when the channel last took bytes */
@@ -136,7 +143,24 @@ static inline struct loop *h2_loop(const struct h2 *h)
     return h->chan->loop;
 }
 
+enum { H2_SCRATCH_MIN = 32 << 10 };
+extern const uint8_t h2_drain_ping[8];
+
+/* --- h2_io.c --- */
+void h2_flush_task(struct loop_task *t);
+void h2_on_chan(void *user, unsigned events);
+int h2_on_frame_begin(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user);
+int h2_on_frame(nghttp2_session *session, const nghttp2_frame *f, void *user);
+int h2_on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *user);
+int h2_on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user);
+/* GOAWAY, and the end when it is written. */
+void h2_die(struct h2 *h, uint32_t code);
+
 /* --- h2.c --- */
+/* The connection is over: streams are told, then the owner. */
+void h2_fail(struct h2 *h, enum err_code code, const char *why);
+void h2_over(struct h2 *h, bool tell);
+const char *h2_chan_text(const struct chan *c);
 void h2_flush_later(struct h2 *h);
 /* Out of memory, or a promise broken: end the session from a task. */
 void h2_break(struct h2 *h, enum err_code code, const char *why);

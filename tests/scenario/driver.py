@@ -23,6 +23,8 @@ import tempfile
 import threading
 import time
 
+import h2client
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 WAIT = 10.0  # seconds that something expected may take
 
@@ -509,7 +511,7 @@ class Scenario:
         self.objects, self.servers, self.proxies, self.streams = [], {}, {}, {}
         self.listeners, self.running, self.last, self.vars = {}, {}, None, {}
         self.identities = {}
-        self.many = []
+        self.many, self.h2 = [], {}
         self.shares = {}
         self.pod("client")
 
@@ -1095,6 +1097,77 @@ class Scenario:
     def do_forget(self, name):
         self.streams.pop(name).sock.close()
 
+    # --- verbs: HTTP/2 -------------------------------------------------------------------------
+    def do_tool(self, *words):
+        """A program with its arguments; @NAME is a target's address, @ip:NAME without the port. Its output is the body, its exit
+        code the status."""
+        argv = []
+        for w in words:
+            w = re.sub(r"@ip:(\w+)", lambda m: self.target(m.group(1))[0], w)
+            w = re.sub(r"@(\w+)", lambda m: "%s:%d" % self.target(m.group(1)), w)
+            argv.append(os.path.expandvars(w.replace("$PORT", str(self.port))))
+        started = time.monotonic()
+        p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                           stdin=subprocess.DEVNULL, cwd=self.dir)
+        self.last = {"status": p.returncode, "fields": [], "whole": True,
+                     "body": p.stdout.decode("latin-1"), "seconds": time.monotonic() - started}
+
+    def do_h2_open(self, name, target, *words):
+        """A connection with the client's preface; settings as NUMBER=VALUE."""
+        stream = Stream(socket.create_connection(self.target(target), WAIT))
+        self.streams[name] = stream
+        self.h2[name] = h2client.Client(stream, [tuple(int(v) for v in w.split("=")) for w in words])
+
+    def do_h2_request(self, name, stream, authority, path, *words):
+        """HEADERS; `open`: content follows."""
+        named, plain = options(words)
+        more = [tuple(h.split(": ", 1)) for h in named.get("header", [])]
+        block = h2client.request(authority, path, named.get("method", ["GET"])[0], more)
+        self.h2[name].send(h2client.frame(1, 4 if "open" in plain else 5, int(stream), block))
+
+    def do_h2_data(self, name, stream, data, *words):
+        self.h2[name].send(h2client.frame(0, 1 if "end" in words else 0, int(stream), unescape(data)))
+
+    def do_h2_frame(self, name, kind, flags, stream, data=""):
+        self.h2[name].send(h2client.frame(int(kind), int(flags), int(stream), unescape(data)))
+
+    def do_h2_flood(self, name, kind, n, authority="cart"):
+        data = h2client.flood(kind, int(n), authority)
+        threading.Thread(target=self.h2[name].send, args=(data,), daemon=True).start()
+
+    def do_h2_expect(self, name, kind, *words):
+        """Read until a frame of this kind: `headers STREAM`, `data STREAM`, `end STREAM`, `reset STREAM
+        CODE`, `goaway CODE`, `ping`; `eof`: the connection's end, after whatever."""
+        c = self.h2[name]
+        if kind == "eof":
+            need(c.until(lambda *f: False) is None, "still open")
+            return
+        numbers = [int(w) for w in words if w.isdigit()]
+
+        def want(k, flags, stream, payload):
+            if kind == "end":
+                return k in (0, 1) and flags & 1 and stream == numbers[0]
+            if kind == "goaway":
+                return k == 7 and int.from_bytes(payload[4:8], "big") == numbers[0]
+            if kind == "reset":
+                return k == 3 and stream == numbers[0] and int.from_bytes(payload, "big") == numbers[1]
+            return h2client.KINDS.get(k) == kind and (not numbers or stream == numbers[0])
+        f = c.until(want)
+        need(f, "did not come; there was " + c.told())
+        self.last = {"status": 0, "fields": [], "whole": True, "body": f[3].decode("latin-1")}
+
+    def do_h2_quiet(self, name, seconds="0.2"):
+        """No frame but acknowledgements comes for so long."""
+        c = self.h2[name]
+        c.stream.sock.settimeout(float(seconds))
+        try:
+            f = c.until(lambda k, *_: k in (0, 1, 3, 7))
+            raise Failure("came: " + c.told() if f else "the connection ended")
+        except socket.timeout:
+            pass
+        finally:
+            c.stream.sock.settimeout(WAIT)
+
     # --- expectations -------------------------------------------------------------------------
     def do_expect(self, what, *words):
         getattr(self, "expect_" + what.replace("-", "_"))(*words)
@@ -1266,7 +1339,9 @@ def main():
         os.environ.setdefault("SCENARIO_SANITIZER", "1")
     only = sys.argv[2] if len(sys.argv) > 2 else ""
     paths = sorted(glob.glob(os.path.join(HERE, "*.scn")))
-    if only:
+    if "/" in only:
+        paths = [only]
+    elif only:
         paths = [p for p in paths if re.fullmatch(only.replace("*", ".*"),
                                                   os.path.splitext(os.path.basename(p))[0])]
     base = os.getpid() % 100 * 150
