@@ -32,6 +32,39 @@ check "acknowledged" eventually 10 programmed "$SHOP" vs checkout
 load "$SHOP" "$loader" --count 500 --connections 4 http://checkout/ >"$out"
 check "no request goes to v1 any more" same "$(versions v1) $(versions v2)" "0 500"
 
+# The data process of a pod's sidecar, on the node.
+data_process() { # POD
+    local environ pid
+    for environ in $(grep -lsz "^POD_NAME=$1\$" /proc/[0-9]*/environ); do
+        pid=${environ#/proc/} pid=${pid%/environ}
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != tulle-proxy-dat ] || echo "$pid"
+    done
+}
+counts() { k get vs -n "$SHOP" checkout -o jsonpath='{.status.proxies}'; }
+one_short() { # of all that ask for it, the frozen one has not answered
+    local n
+    n=$(counts)
+    [ "${n%/*}" -eq $((${n#*/} - 1)) ]
+}
+split_even() {
+    load "$SHOP" "$loader" --count 100 --connections 4 http://checkout/ >"$out" && between "$(versions v1)" 20 80
+}
+if ours; then
+    probe=$(pod_of "$SHOP" app=probe)
+    check "another caller asks for it" answers 200 "$SHOP" "$probe" http://checkout/
+    check "so does its status" eventually 15 says '^([2-9])/\1$' counts
+    frozen=$(data_process "$probe")
+    check "its proxy is frozen" kill -STOP "$frozen"
+    check "half and half" apply_split 50
+    check "it is the one that is missing" eventually 15 one_short
+    check "so it is not programmed" eventually 5 says '^False Pending' condition "$SHOP" vs checkout Programmed
+    check "the others have it" eventually 10 split_even
+    check "it thaws" kill -CONT "$frozen"
+    check "and acknowledges" eventually 15 programmed "$SHOP" vs checkout
+else
+    skip "a frozen proxy is missing in the count" "the node is yours"
+fi
+
 check "a VirtualService nobody uses is applied" apply "$SHOP" /dev/stdin <<'Y'
 apiVersion: networking.istio.io/v1
 kind: VirtualService
