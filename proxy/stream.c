@@ -9,6 +9,7 @@
 #include "lib/data/urlpath.h"
 #include "mesh/match/retry.h"
 #include "proxy/guard.h"
+#include "proxy/filter/affinity.h"
 #include "proxy/filter/headers.h"
 #include "proxy/reply.h"
 #include "proxy/telemetry.h"
@@ -291,6 +292,11 @@ static bool is_idempotent(struct slice method)
 static void attempt_start(struct stream *s)
 {
     struct up_attempt *a = &s->attempt;
+    const struct prog_hash *hash = PROG_POLICY(&a->cluster->cfg, hash);
+    if (hash && !s->hash_known) {
+        s->hashed = affinity_of_request(hash, &s->req, &s->down->info.peer, &s->hash, &s->set_cookie);
+        s->hash_known = true;
+    }
     struct up_attempt next = {
         .ops = &attempt_ops,
         .cluster = a->cluster,
@@ -300,6 +306,8 @@ static void attempt_start(struct stream *s)
         .connect_request = slice_is(s->req.method, "CONNECT"),
         .upgrade_request = s->req.upgrade.len > 0,
         .once = !is_idempotent(s->req.method),
+        .hashed = s->hashed,
+        .hash = s->hash,
     };
     memcpy(next.tried, a->tried, sizeof next.tried);
     *a = next;
@@ -377,6 +385,11 @@ static void request_timeout(struct loop_timer *t)
                      SLICE_NULL);
 }
 
+static bool is_grpc(const struct stream *s)
+{
+    return slice_starts(http_head_get(&s->req, SL("content-type")), SL("application/grpc"));
+}
+
 static int grpc_status_of(const struct http_head *h)
 {
     uint64_t v;
@@ -391,8 +404,12 @@ static void attempt_head(struct up_attempt *a, struct http_head *head, bool inte
         return;
     }
     s->upstream_ns = loop_now(s->worker->loop) - s->first_sent_ns;
-    up_host_result(a->host, head->status, false);
     struct retry_outcome o = {RETRY_EV_ANSWER, head->status, grpc_status_of(head)};
+    s->grpc_pending = head->status == 200 && o.grpc_status < 0 && is_grpc(s);
+    if (!s->grpc_pending)
+        up_host_result(a->host, o.grpc_status > 0 && is_grpc(s)
+                                    ? outlier_grpc_status(o.grpc_status) : head->status,
+                       false);
     if (stream_retry(s, &o))
         return;
     loop_timer_clear(s->worker->loop, &s->timer);
@@ -403,6 +420,8 @@ static void attempt_head(struct up_attempt *a, struct http_head *head, bool inte
             stream_reply(s, 500, FLAG_LR, "response_headers_too_large", SLICE_NULL, SLICE_NULL);
             return;
         }
+    if (s->set_cookie.len)
+        http_head_add(head, SL("set-cookie"), s->set_cookie);
     s->status = head->status;
     s->grpc_status = arena_slice(&s->arena, http_head_get(head, SL("grpc-status")));
     s->details = "via_upstream";
@@ -430,6 +449,8 @@ static void attempt_end(struct up_attempt *a, struct http_head *trailers)
     if (trailers)
         headers_trailers(trailers);
     s->answer_trailers = trailers;
+    if (s->grpc_pending) /* its outcome stands behind the messages */
+        up_host_result(a->host, outlier_grpc_status(trailers ? grpc_status_of(trailers) : 0), false);
     stream_finish(s, trailers);
 }
 

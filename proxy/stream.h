@@ -72,6 +72,10 @@ struct stream {
     bool req_ended, end_sent, ready, paused_down;
     bool answered;      /* an answer's head went to the client */
     bool unanswered;    /* nobody told what the dialled address is */
+    bool grpc_pending;       /* the host's result comes with the trailers */
+    bool hashed, hash_known; /* the key of consistent hashing: */
+    uint64_t hash;
+    struct slice set_cookie; /* for the answer; null: none */
     bool reused_replay; /* the one replay for a lost idle connection was used */
     unsigned retries;
 

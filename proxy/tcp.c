@@ -9,6 +9,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "mesh/match/route.h"
+#include "proxy/filter/affinity.h"
 #include "proxy/guard.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream/upstream.h"
@@ -32,6 +33,7 @@ struct tcp {
     struct loop_timer timer; /* connect timeout, then idle timeout */
     struct loop_task gone;
     unsigned n_tried;
+    int64_t open_ns; /* when the upstream connection was made */
     bool up_open;
     bool ended;
     unsigned flags;
@@ -142,7 +144,30 @@ static void tcp_recheck(struct down *d)
 
 static void idle_timeout(struct loop_timer *t)
 {
-    tcp_end(CONTAINER_OF(t, struct tcp, timer));
+    struct tcp *s = CONTAINER_OF(t, struct tcp, timer);
+    const struct prog_tcp *p = PROG_POLICY(&s->host->cluster->cfg, tcp);
+    if (p && p->max_duration_ms &&
+        loop_now(s->down.worker->loop) - s->open_ns >= p->max_duration_ms * NS_PER_MS)
+        s->details = "max_connection_duration_reached";
+    tcp_end(s);
+}
+
+/* The end for want of bytes, or of the connection's life (maxConnectionDuration), what comes first. */
+static void timer_set(struct tcp *s)
+{
+    struct worker *w = s->down.worker;
+    const struct prog_tcp *t = PROG_POLICY(&s->host->cluster->cfg, tcp);
+    int64_t ns = w->limits->idle_timeout_ns;
+    if (t && t->idle_timeout_ms)
+        ns = t->idle_timeout_ms == PROG_MS_NEVER ? INT64_MAX : t->idle_timeout_ms * NS_PER_MS;
+    if (t && t->max_duration_ms) {
+        int64_t left = s->open_ns + t->max_duration_ms * NS_PER_MS - loop_now(w->loop);
+        ns = MIN(ns, MAX(left, 0));
+    }
+    if (ns == INT64_MAX)
+        loop_timer_clear(w->loop, &s->timer);
+    else
+        loop_timer_in(w->loop, &s->timer, ns, idle_timeout);
 }
 
 /* Push what is kept; true when nothing is left. */
@@ -208,7 +233,6 @@ static bool pipe_move(struct tcp *s, struct pipe *p, struct chan *from, struct c
 
 static void tcp_pump(struct tcp *s)
 {
-    struct worker *w = s->down.worker;
     if (!pipe_move(s, &s->to_up, s->down.chan, s->up)) {
         s->flags |= s->up->failure ? FLAG_UC : FLAG_DC;
         tcp_end(s);
@@ -223,7 +247,7 @@ static void tcp_pump(struct tcp *s)
         tcp_end(s);
         return;
     }
-    loop_timer_in(w->loop, &s->timer, w->limits->idle_timeout_ns, idle_timeout);
+    timer_set(s);
 }
 
 static void down_event(void *user, unsigned events)
@@ -244,6 +268,7 @@ static void connect_late(struct loop_timer *t)
 {
     struct tcp *s = CONTAINER_OF(t, struct tcp, timer);
     s->failure = "connection timeout";
+    up_host_result(s->host, 0, true);
     tcp_fail(s, FLAG_UF, "upstream_reset_before_response_started{connection_timeout}");
 }
 
@@ -259,7 +284,9 @@ static void dial_failed(struct tcp *s, const char *why)
     chan_close(s->up);
     s->up = NULL;
     struct up_host *next, *old = s->host;
-    if (up_pick(old->cluster, &old, 1, &next) != ERR_OK) {
+    struct up_choice how = {.tried = &old, .n_tried = 1};
+    how.hashed = affinity_of_peer(PROG_POLICY(&old->cluster->cfg, hash), &s->down.info.peer, &how.hash);
+    if (up_pick(old->cluster, &how, &next) != ERR_OK) {
         tcp_fail(s, FLAG_UF | FLAG_URX,
                  "upstream_reset_before_response_started{connection_failure}");
         return;
@@ -276,6 +303,8 @@ static void up_opened(struct tcp *s)
 {
     struct record r;
     s->up_open = true;
+    s->open_ns = loop_now(s->down.worker->loop);
+    up_host_result(s->host, 0, false);
     tcp_describe(s, &r);
     telemetry_tcp_opened(s->down.worker, &r);
     tcp_pump(s);
@@ -360,7 +389,9 @@ enum err_code tcp_pick(struct worker *w, const struct down_info *info,
     if (!c)
         return ERR_NOT_FOUND;
     struct up_host *h;
-    enum err_code rc = up_pick(c, NULL, 0, &h);
+    struct up_choice how = {0};
+    how.hashed = affinity_of_peer(PROG_POLICY(&c->cfg, hash), &info->peer, &how.hash);
+    enum err_code rc = up_pick(c, &how, &h);
     if (rc == ERR_OK && c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections) {
         *ret_why = "upstream_overflow";
         rc = ERR_LIMIT;

@@ -83,12 +83,29 @@ static const struct metric_def metrics_h2[] = {
     {"tulle_http2_limits_total", "HTTP/2 connections and streams that met a limit", NULL,
      METRIC_COUNTER, NULL, 0},
 };
-enum { G_HTTP, G_TCP, G_OWN, G_H2 };
+static const char *const labels_cluster[] = {"cluster_name"};
+enum { M_EJECTED, M_EJECTIONS, M_EJECT_5XX, M_EJECT_GATEWAY, M_EJECT_LOCAL, M_EJECT_OVER };
+static const struct metric_def metrics_outlier[] = {
+    {"envoy_cluster_outlier_detection_ejections_active", "Hosts that are ejected", NULL,
+     METRIC_GAUGE, NULL, 0},
+    {"envoy_cluster_outlier_detection_ejections_enforced_total", "Ejections of hosts", NULL,
+     METRIC_COUNTER, NULL, 0},
+    {"envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx",
+     "Ejections for server errors in a row", NULL, METRIC_COUNTER, NULL, 0},
+    {"envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
+     "Ejections for gateway errors in a row", NULL, METRIC_COUNTER, NULL, 0},
+    {"envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+     "Ejections for connections that failed in a row", NULL, METRIC_COUNTER, NULL, 0},
+    {"envoy_cluster_outlier_detection_ejections_overflow",
+     "Ejections that maxEjectionPercent did not allow", NULL, METRIC_COUNTER, NULL, 0},
+};
+enum { G_HTTP, G_TCP, G_OWN, G_H2, G_OUTLIER };
 static const struct metric_group groups[] = {
     [G_HTTP] = {labels_http, metrics_http, L_HTTP_COUNT, N_OF(metrics_http)},
     [G_TCP] = {labels_http, metrics_tcp, L_TCP_COUNT, N_OF(metrics_tcp)},
     [G_OWN] = {NULL, metrics_own, 0, N_OF(metrics_own)},
     [G_H2] = {labels_h2, metrics_h2, N_OF(labels_h2), N_OF(metrics_h2)},
+    [G_OUTLIER] = {labels_cluster, metrics_outlier, 1, N_OF(metrics_outlier)},
 };
 enum { ROWS_MAX = 4000, LATE_MAX = 256, LATE_WAIT_MS = 1000 };
 
@@ -610,6 +627,27 @@ void telemetry_h2_limit(struct worker *w, const char *label)
     struct slice l[] = {slice_str(label)};
     if (w->telemetry)
         metrics_add(metrics_row(w->telemetry->shard, G_H2, l), 0, 1);
+}
+
+void telemetry_ejection(struct worker *w, struct slice cluster, enum outlier_cause cause, int step)
+{
+    static const unsigned of_cause[] = {
+        [OUTLIER_5XX] = M_EJECT_5XX,
+        [OUTLIER_GATEWAY] = M_EJECT_GATEWAY,
+        [OUTLIER_LOCAL] = M_EJECT_LOCAL,
+    };
+    if (!w->telemetry)
+        return;
+    struct metrics_row *row = metrics_row(w->telemetry->shard, G_OUTLIER, &cluster);
+    if (step == 0) {
+        metrics_add(row, M_EJECT_OVER, 1);
+        return;
+    }
+    metrics_gauge_add(row, M_EJECTED, step);
+    if (step < 0)
+        return;
+    metrics_add(row, M_EJECTIONS, 1);
+    metrics_add(row, of_cause[cause], 1);
 }
 
 void telemetry_free(struct worker *w)

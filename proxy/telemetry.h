@@ -7,7 +7,7 @@
 #include "lib/base/err.h"
 #include "lib/base/slice.h"
 #include "lib/io/sock.h"
-#include "mesh/match/program.h"
+#include "mesh/match/outlier.h"
 
 struct down;
 struct http_head;
@@ -101,5 +101,8 @@ void telemetry_overflow(struct worker *w);
 void telemetry_overload(struct worker *w);
 /* An HTTP/2 peer met a limit (enum h2_limit, by its label). */
 void telemetry_h2_limit(struct worker *w, const char *label);
+/* A host of the cluster was ejected (+1) for `cause`, was not because too many are (0), or is back
+ * (-1). */
+void telemetry_ejection(struct worker *w, struct slice cluster, enum outlier_cause cause, int step);
 /* TCP connections are counted when they open, too. */
 void telemetry_tcp_opened(struct worker *w, const struct record *r);

@@ -47,8 +47,13 @@ static void on_changed(void *user, const struct know_news *n)
         up_service_changed(w, n);
     else if (n->kind == PROG_ENDPOINTS)
         up_endpoints_changed(w, slice_of(n->key, n->key_len));
-    else if (n->kind == PROG_INBOUND)
+    else if (n->kind == PROG_INBOUND) {
+        const struct prog_inbound *old = (const struct prog_inbound *)n->old, *in = w->know.inbound;
         recheck_inbound(w);
+        if (in && (!old || !slice_eq(old->self.locality, in->self.locality) ||
+                   !slice_eq(old->self.node, in->self.node)))
+            up_place_changed(w);
+    }
 }
 
 static bool on_busy(void *user, const struct prog_service *service)

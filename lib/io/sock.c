@@ -323,3 +323,19 @@ int sock_error(int fd)
 
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) < 0 ? errno : errnum;
 }
+
+static void int_option(int fd, int level, int name, unsigned v)
+{
+    int value = (int)v;
+
+    if (v)
+        setsockopt(fd, level, name, &value, sizeof value);
+}
+
+void sock_keepalive(int fd, unsigned probes, unsigned time_s, unsigned interval_s)
+{
+    int_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    int_option(fd, IPPROTO_TCP, TCP_KEEPCNT, probes);
+    int_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, time_s);
+    int_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_s);
+}

@@ -46,6 +46,9 @@ int sock_listen(const struct sock_addr *a, bool reuseport, int backlog, struct e
  * connected) or -1; the end of the attempt shows as writability, its result in sock_error. */
 int sock_connect(const struct sock_addr *dst, const struct sock_addr *src, struct err *err);
 int sock_udp_bind(const struct sock_addr *a, struct err *err);
+/* Probe the peer of an idle connection: after `time_s`, each `interval_s`, until `probes` in a row stayed
+ * unanswered; 0 for the system's. Best effort. */
+void sock_keepalive(int fd, unsigned probes, unsigned time_s, unsigned interval_s);
 /* Accept one; ERR_AGAIN when none is waiting, ERR_LIMIT when descriptors or memory ran out (the
  * listener stays readable: pause it for a while, or the loop spins), ERR_IO when it is broken. */
 enum err_code sock_accept(int listener, int *ret_fd, struct sock_addr *ret_peer);

@@ -102,7 +102,7 @@ static void failover(const struct rd *d, void *ret)
     rd_str(d, "to", &x->to);
 }
 
-static void locality(const struct rd *d, void *ret)
+void shape_locality(const struct rd *d, void *ret)
 {
     struct dr_locality *x = ret;
 
@@ -135,7 +135,7 @@ static void load_balancer(const struct rd *d, void *ret)
         findings_add(d->c->f, FINDING_DEPRECATED, &at.path,
                      "LEAST_CONN is an old spelling: write LEAST_REQUEST instead");
     x->hash = rd_new(d, "consistentHash", sizeof *x->hash, hash);
-    x->locality = rd_new(d, "localityLbSetting", sizeof *x->locality, locality);
+    x->locality = rd_new(d, "localityLbSetting", sizeof *x->locality, shape_locality);
     x->zone_aware = rd_get(d, "zoneAwareLbSetting", &at);
     x->warmup = rd_new(d, "warmup", sizeof *x->warmup, warmup);
     rd_opt_ns(d, "warmupDurationSecs", &old);

@@ -36,6 +36,7 @@ struct dr_locality {
 struct dr_cookie_attribute {
     struct slice name, value;
 };
+enum { DR_RING_MAX = 262144, DR_MAGLEV_MAX = 1000003 }; /* more memory than a sidecar should spend */
 struct dr_hash {
     enum { DR_HASH_NONE, DR_HASH_HEADER, DR_HASH_COOKIE, DR_HASH_SOURCE_IP, DR_HASH_QUERY } key;
     struct slice name, cookie_path; /* of header, cookie or query parameter */

@@ -4,6 +4,14 @@
 #include "mesh/api/check.h"
 #include "mesh/api/shapes.h"
 
+static bool is_prime(uint64_t n)
+{
+    for (uint64_t d = 2; d * d <= n; d++)
+        if (n % d == 0)
+            return false;
+    return n >= 2;
+}
+
 static void hash(const struct dr_hash *h, const struct fpath *lb, struct findings *f)
 {
     AT_KEY(at, *lb, "consistentHash");
@@ -15,11 +23,18 @@ static void hash(const struct dr_hash *h, const struct fpath *lb, struct finding
     if ((h->key == DR_HASH_HEADER || h->key == DR_HASH_COOKIE || h->key == DR_HASH_QUERY) &&
         h->name.len == 0)
         findings_add(f, FINDING_INVALID, &at, "needs the name of the key");
+    if (h->algorithm == DR_HASH_MAGLEV &&
+        (h->maglev_table_size > DR_MAGLEV_MAX || !is_prime(h->maglev_table_size)))
+        findings_add(f, FINDING_SUSPECT, &at,
+                     "maglev.tableSize must be a prime of at most %u: the nearest one is used",
+                     DR_MAGLEV_MAX);
+    else if (h->algorithm == DR_HASH_RING && h->minimum_ring_size > DR_RING_MAX)
+        findings_add(f, FINDING_SUSPECT, &at, "rings have at most %u points here", DR_RING_MAX);
 }
 
-static void locality(const struct dr_locality *l, const struct fpath *lb, struct findings *f)
+void shape_check_locality(const struct dr_locality *l, const struct fpath *up, struct findings *f)
 {
-    AT_KEY(at, *lb, "localityLbSetting");
+    const struct fpath at = *up;
     AT_KEY(list, at, "distribute");
 
     if ((l->n_distribute != 0) + (l->n_failover != 0) > 1)
@@ -46,8 +61,10 @@ static void load_balancer(const struct dr_load_balancer *lb, const struct fpath 
         if (lb->simple != DR_LB_UNSPECIFIED)
             findings_add(f, FINDING_INVALID, &at, "has both simple and consistentHash: keep one");
     }
-    if (lb->locality)
-        locality(lb->locality, &at, f);
+    if (lb->locality) {
+        AT_KEY(near, at, "localityLbSetting");
+        shape_check_locality(lb->locality, &near, f);
+    }
     if (lb->warmup) {
         AT_KEY(warmup, at, "warmup");
         if (lb->warmup->duration_ns < 1000000)
@@ -84,6 +101,14 @@ static void outlier(const struct dr_outlier *o, const struct fpath *up, struct f
     check_duration((struct opt_ns){true, o->base_ejection_ns}, &base, f);
     check_share(o->max_ejection_percent, &ejected, f);
     check_share(o->min_health_percent, &healthy, f);
+    for (uint32_t i = 0; i < o->http_error_codes.n; i++) {
+        AT_KEY(codes, at, "outlierDetectionHttpErrorCodes");
+        AT_INDEX(code, codes, i);
+        uint64_t v;
+
+        if (!slice_u64(o->http_error_codes.p[i], 599, &v) || v < 100)
+            findings_add(f, FINDING_INVALID, &code, "must be a status, 100 to 599");
+    }
     if (o->consecutive_local.set && !o->split_external_local)
         findings_add(f, FINDING_SUSPECT, &at,
                      "consecutiveLocalOriginFailures counts only with "

@@ -8,6 +8,7 @@
 #include "lib/data/spiffe.h"
 #include "lib/obs/accesslog.h"
 #include "mesh/api/read.h"
+#include "mesh/api/shapes.h"
 
 #define SECONDS INT64_C(1000000000)
 
@@ -130,6 +131,7 @@ static void telemetry(const struct rd *spec, struct mesh_cr *m)
     static const char *const encodings[] = {"TEXT", "JSON", NULL};
     struct rd d;
 
+    m->locality = rd_new(spec, "localityLbSetting", sizeof *m->locality, shape_locality);
     if (rd_obj(spec, "accessLog", &d)) {
         rd_bool(&d, "disabled", &m->access_log.disabled);
         m->access_log.encoding =
@@ -266,6 +268,11 @@ void mesh_cr_validate(const struct mesh_cr *m, struct findings *f)
     if (!(m->trace_sampling >= 0 && m->trace_sampling <= 100))
         findings_add_at(f, FINDING_INVALID, "spec.tracing.sampling", "must be 0..100");
     log_format(m, f);
+    if (m->locality) {
+        struct fpath spec = FPATH_KEY(NULL, "spec"), at = FPATH_KEY(&spec, "localityLbSetting");
+
+        shape_check_locality(m->locality, &at, f);
+    }
     if (m->proxy.concurrency.v > 256)
         findings_add_at(f, FINDING_INVALID, "spec.proxy.concurrency", "must be 0..256");
     for (uint32_t i = 0; i < m->pod_cidrs.n; i++) {

@@ -15,6 +15,7 @@ enum mesh_native { MESH_NATIVE_AUTO, MESH_NATIVE_ALWAYS, MESH_NATIVE_NEVER };
 enum mesh_log_encoding { MESH_LOG_TEXT, MESH_LOG_JSON };
 enum mesh_path_norm { MESH_PATH_BASE, MESH_PATH_MERGE_SLASHES };
 
+struct dr_locality;
 struct mesh_cr {
     struct obj_meta meta;          /* empty for the defaults */
     struct slice root_namespace;   /* istio-system */
@@ -30,6 +31,7 @@ struct mesh_cr {
     int64_t discovery_wait_ns;     /* 1 s */
     enum mesh_host_ownership host_ownership; /* Istio */
     enum mesh_path_norm path_normalization;  /* BASE */
+    struct dr_locality *locality;  /* localityLbSetting, NULL: on, without more; mesh/api/dr.h */
     struct api_strings pod_cidrs;  /* empty: taken from the nodes */
     struct {
         bool disabled;

@@ -9,11 +9,13 @@
 #include "mesh/api/se.h"
 
 void shape_pool(const struct rd *d, void *ret);       /* struct dr_connection_pool */
+void shape_locality(const struct rd *d, void *ret);   /* struct dr_locality */
 void shape_workload(const struct rd *d, void *ret);   /* struct se_endpoint */
 void shape_server_tls(const struct rd *d, void *ret); /* struct gw_tls */
 
 void shape_check_pool(const struct dr_connection_pool *p, const struct fpath *at,
                       struct findings *f);
+void shape_check_locality(const struct dr_locality *l, const struct fpath *at, struct findings *f);
 /* TLS settings of a listener whose protocol is given as written. */
 void shape_check_server_tls(const struct gw_tls *tls, struct slice protocol, const struct fpath *at,
                             struct findings *f);

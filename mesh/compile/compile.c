@@ -162,6 +162,14 @@ bool cc_labels_cover(struct cc *c, const struct api_map *want)
     return ilabels_cover(c->viewer->labels, want);
 }
 
+struct slice cc_label(struct cc *c, struct slice key)
+{
+    c->looks |= COMPILE_LOOKS_LABELS;
+    if (c->viewer->pod.len)
+        cc_dep(c, INDEX_TOKEN_POD(c->viewer->namespace_, c->viewer->pod));
+    return ilabels_get(c->viewer->labels, key);
+}
+
 bool cc_public(const struct api_strings *export_to)
 {
     return export_to->n == 0 || api_strings_has(export_to, SL("*"));

@@ -36,6 +36,8 @@ static inline struct slice cc_pod(struct cc *c)
 }
 /* Has the client these labels? Of no labels it is not asked. */
 bool cc_labels_cover(struct cc *c, const struct api_map *want);
+/* The value of a label of the client. */
+struct slice cc_label(struct cc *c, struct slice key);
 /* Does an exportTo of an object in own_ns show it to everybody? */
 bool cc_public(const struct api_strings *export_to);
 /* ...to the client? */
@@ -105,6 +107,14 @@ uint32_t cluster_for(struct cc *c, struct builder *b, struct slice host, uint32_
 uint32_t cluster_for_pod(struct cc *c, struct builder *b, const struct target_port *port,
                          const struct ix_service *svc, const struct ipaddr *ip);
 uint64_t selector_hash(const struct api_map *labels); /* 0 for no labels */
+
+/* --- DestinationRules (rule.c) --- */
+enum { RULE_CONNECT_TIMEOUT_MS = 10000 }; /* Istio's default */
+/* Fill what the rules for `t` give the port and `to->subset`. False: no rule has that subset. */
+bool rule_apply(struct cc *c, const struct target *t, uint16_t port, struct prog_cluster *to);
+/* One label of failoverPriority, "key" or "key=value". False: it never tells endpoints apart here. */
+bool rule_rank(struct cc *c, struct slice text, enum prog_likeness *ret_kind, struct slice *ret_key,
+               struct slice *ret_value);
 
 /* --- routes (route.c) --- */
 void routes_default(struct cc *c, struct builder *b, uint32_t cluster, bool http, bool tcp);

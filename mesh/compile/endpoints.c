@@ -9,6 +9,8 @@ struct eb { /* endpoints under way */
     struct cc *c;
     struct prog_endpoints *e;
     struct api_map *labels[MAX_SELECTORS]; /* of the selectors, by hash */
+    struct slice like[MAX_SELECTORS];      /* keys of failoverPriority */
+    uint32_t n_subsets, n_like;            /* how many of each */
     struct { /* identities and localities by what they were made of: shared texts compare as pointers */
         const void *a, *b;
         uint16_t index;
@@ -49,6 +51,10 @@ static uint16_t identity_index(struct eb *b, const struct istr *ns, const struct
 
 static uint16_t locality_index(struct eb *b, const struct ix_pod *pod)
 {
+    if (ilabels_get(pod->labels, SL("istio-locality")).len ||
+        ilabels_get(pod->labels, SL("topology.istio.io/locality")).len)
+        return text_index(b, &b->e->localities, &b->cap_localities,
+                          index_pod_locality(b->c->x, pod, b->c->a));
     if (!pod->node)
         return NO_INDEX;
     if (b->last_locality.a != pod->node) {
@@ -113,26 +119,109 @@ static void collect_selectors(struct eb *b, struct slice host)
         b->e->selectors[kept] = v[i].hash;
         b->labels[kept++] = (struct api_map *)(uintptr_t)v[i].labels;
     }
-    b->e->n_selectors = kept;
+    b->e->n_selectors = b->n_subsets = kept;
+}
+
+/* Keys of failoverPriority, of every rule for the host and of the mesh: a client compares the own label
+ * with the endpoint's, so each value that an endpoint has (or none) stands as a selector. */
+static void like_keys(struct eb *b, const struct api_strings *keys)
+{
+    for (uint32_t i = 0; i < keys->n; i++) {
+        enum prog_likeness kind;
+        struct slice key, value;
+        bool known = !rule_rank(b->c, keys->p[i], &kind, &key, &value) ||
+                     (kind != PROG_LIKE_LABEL && kind != PROG_LIKE_NODE);
+
+        for (uint32_t k = 0; k < b->n_like; k++)
+            known |= slice_eq(b->like[k], key);
+        if (!known && b->n_like < MAX_SELECTORS)
+            b->like[b->n_like++] = key;
+    }
+}
+
+static void like_policy(struct eb *b, const struct dr_policy *p)
+{
+    if (p && p->load_balancer && p->load_balancer->locality)
+        like_keys(b, &p->load_balancer->locality->failover_priority);
+    for (uint32_t i = 0; p && i < p->n_ports; i++)
+        like_policy(b, &p->ports[i].policy);
+}
+
+static void collect_likeness(struct eb *b, struct slice host)
+{
+    struct slice pattern = SLICE_NULL;
+
+    if (b->c->mesh->locality)
+        like_keys(b, &b->c->mesh->locality->failover_priority);
+    while (cc_next_pattern(b->c, host, &pattern)) {
+        const struct ix_objects *l = index_dr_of(b->c->x, pattern);
+
+        for (uint32_t i = 0; l && i < l->n; i++) {
+            like_policy(b, l->p[i]->dr->policy);
+            for (uint32_t k = 0; k < l->p[i]->dr->n_subsets; k++)
+                like_policy(b, l->p[i]->dr->subsets[k].policy);
+        }
+    }
+    if (b->n_like && b->e->n_selectors < MAX_SELECTORS) { /* room for values still to be met */
+        uint64_t *all = CC_ARRAY(b->c, uint64_t, MAX_SELECTORS);
+
+        if (all && b->e->n_selectors)
+            memcpy(all, b->e->selectors, b->e->n_selectors * sizeof *all);
+        b->e->selectors = all;
+    }
+}
+
+static void collect(struct eb *b, struct slice host)
+{
+    collect_selectors(b, host);
+    collect_likeness(b, host);
+}
+
+/* The bit of {key: value}, made when it is new; 0 when there are too many. */
+static uint64_t like_bit(struct eb *b, struct slice key, struct slice value)
+{
+    uint64_t hash = prog_selector_add(1, key, value);
+
+    for (uint32_t i = 0; i < b->e->n_selectors; i++)
+        if (b->e->selectors[i] == hash)
+            return UINT64_C(1) << i;
+    if (b->e->n_selectors == MAX_SELECTORS || !b->e->selectors)
+        return 0;
+    b->e->selectors[b->e->n_selectors] = hash;
+    return UINT64_C(1) << b->e->n_selectors++;
+}
+
+static uint64_t likeness_of_pod(struct eb *b, const struct ix_pod *pod)
+{
+    uint64_t bits = 0;
+
+    for (uint32_t i = 0; i < b->n_like; i++)
+        bits |= like_bit(b, b->like[i],
+                         slice_is(b->like[i], "kubernetes.io/hostname")
+                             ? istr_slice(pod->node)
+                             : ilabels_get(pod->labels, b->like[i]));
+    return bits;
 }
 
 static uint64_t subsets_of_pod(const struct eb *b, const struct ix_pod *pod)
 {
     uint64_t bits = 0;
 
-    for (uint32_t i = 0; i < b->e->n_selectors; i++)
+    for (uint32_t i = 0; i < b->n_subsets; i++)
         if (ilabels_cover(pod->labels, b->labels[i]))
             bits |= UINT64_C(1) << i;
     return bits;
 }
 
-static uint64_t subsets_of_labels(const struct eb *b, const struct api_map *labels)
+static uint64_t subsets_of_labels(struct eb *b, const struct api_map *labels)
 {
     uint64_t bits = 0;
 
-    for (uint32_t i = 0; i < b->e->n_selectors; i++)
+    for (uint32_t i = 0; i < b->n_subsets; i++)
         if (api_map_covers(labels, b->labels[i]))
             bits |= UINT64_C(1) << i;
+    for (uint32_t i = 0; i < b->n_like; i++)
+        bits |= like_bit(b, b->like[i], api_map_get(labels, b->like[i]));
     return bits;
 }
 
@@ -144,7 +233,7 @@ static void describe_pod(struct eb *b, const struct ix_pod *pod, struct prog_end
         return;
     to->identity = identity_index(b, pod->ns, pod->service_account);
     to->locality = locality_index(b, pod);
-    to->subsets = subsets_of_pod(b, pod);
+    to->subsets = subsets_of_pod(b, pod) | likeness_of_pod(b, pod);
     /* A workload that refuses mTLS on the port is called in plaintext, as Istio does. */
     to->mtls = pod->mtls && compile_mtls_mode(b->c->x, pod, to->port, NULL) != PA_DISABLE;
 }
@@ -191,6 +280,32 @@ static void renumber(struct cc *c, struct prog_strings *l, struct prog_endpoint 
     *l = sorted;
 }
 
+/* Selectors of failoverPriority in the order of their hashes, not in that of being met. */
+static void sort_likeness(struct eb *b)
+{
+    struct prog_endpoints *e = b->e;
+    uint64_t map[MAX_SELECTORS];
+    uint32_t from = b->n_subsets;
+
+    for (uint32_t i = from; i < e->n_selectors; i++)
+        map[i] = e->selectors[i];
+    for (uint32_t i = from + 1; i < e->n_selectors; i++)
+        for (uint32_t k = i; k > from && e->selectors[k] < e->selectors[k - 1]; k--) {
+            uint64_t x = e->selectors[k];
+
+            e->selectors[k] = e->selectors[k - 1];
+            e->selectors[k - 1] = x;
+        }
+    for (uint32_t i = 0; i < e->n && from < e->n_selectors; i++) {
+        uint64_t bits = e->p[i].subsets & ((UINT64_C(1) << from) - 1);
+
+        for (uint32_t k = from; k < e->n_selectors; k++)
+            for (uint32_t n = from; n < e->n_selectors && e->p[i].subsets >> k & 1; n++)
+                bits |= e->selectors[n] == map[k] ? UINT64_C(1) << n : 0;
+        e->p[i].subsets = bits;
+    }
+}
+
 static struct prog *finish(struct eb *b)
 {
     struct prog_endpoints *e = b->e;
@@ -202,6 +317,7 @@ static struct prog *finish(struct eb *b)
         if (i == 0 || cmp_endpoint(&e->p[i], &e->p[n - 1]) != 0)
             e->p[n++] = e->p[i];
     e->n = n;
+    sort_likeness(b);
     renumber(b->c, &e->identities, e->p, n, offsetof(struct prog_endpoint, identity));
     renumber(b->c, &e->localities, e->p, n, offsetof(struct prog_endpoint, locality));
     return &e->prog;
@@ -238,8 +354,8 @@ static struct prog *of_slice(struct cc *c, struct slice ns, struct slice name, s
     if (!b.e)
         return NULL;
     if (s->service)
-        collect_selectors(&b, cc_printf(c, "%s.%s.svc.%.*s", s->service->name->p, s->ns->p,
-                                        SL_FMT(c->mesh->cluster_domain)));
+        collect(&b, cc_printf(c, "%s.%s.svc.%.*s", s->service->name->p, s->ns->p,
+                              SL_FMT(c->mesh->cluster_domain)));
     b.e->p = CC_ARRAY(c, struct prog_endpoint, s->n_endpoints);
     for (uint32_t i = 0; b.e->p && i < s->n_endpoints; i++) {
         struct prog_endpoint *to = &b.e->p[b.e->n];
@@ -325,7 +441,7 @@ static struct prog *of_se(struct cc *c, struct slice ns, struct slice name, stru
         return NULL;
     for (uint32_t i = 0; i < o->n_hosts; i++)
         if (i == 0) /* subsets of further hosts of one entry are those of the first */
-            collect_selectors(&b, o->hosts[i]);
+            collect(&b, o->hosts[i]);
     for (uint32_t i = 0; i < o->se->n_endpoints; i++)
         add_se_endpoint(&b, o, &o->se->endpoints[i], port, &s);
     if (o->se->workload_selector.set) {

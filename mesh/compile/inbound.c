@@ -326,5 +326,8 @@ struct prog *compile_inbound(struct cc *c)
     if (in->n_policies)
         qsort(in->policies, in->n_policies, sizeof *in->policies, cmp_policy);
     fill_workload(c, pod, &in->self);
+    cc_dep(c, INDEX_TOKEN_NODES);
+    in->self.locality = index_pod_locality(c->x, pod, c->a);
+    in->self.node = cc_copy(c, istr_slice(pod->node));
     return &in->prog;
 }

@@ -351,9 +351,18 @@ struct slice index_namespace_label(const struct index *x, struct slice ns, struc
 
 struct slice index_pod_locality(const struct index *x, const struct ix_pod *pod, struct arena *a)
 {
+    struct slice own = ilabels_get(pod->labels, SL("istio-locality"));
     struct ix_node *n;
     char *text;
 
+    if (!own.len)
+        own = ilabels_get(pod->labels, SL("topology.istio.io/locality"));
+    if (own.len) { /* a label's value holds no slash */
+        text = arena_strndup(a, own.p, own.len);
+        for (size_t i = 0; text && slice_chr(own, '/') < 0 && i < own.len; i++)
+            text[i] = text[i] == '.' ? '/' : text[i];
+        return slice_str(text);
+    }
     if (!pod->node)
         return SLICE_NULL;
     for (uint32_t i = iset_first(&x->nodes, pod->node->hash); (n = iset_at(&x->nodes, i)); i++)

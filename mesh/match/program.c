@@ -113,6 +113,13 @@ uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector)
     return 0;
 }
 
+uint64_t prog_selector_add(uint64_t selector, struct slice key, struct slice value)
+{
+    uint64_t h = hash64(value, hash64(key, selector));
+
+    return h ? h : 1;
+}
+
 /* --- binary fuse filter, arity 3 -------------------------------------------------------------------
  * Graf and Lemire, "Binary Fuse Filters: Fast and Smaller Than Xor Filters", 2022. Each key has a cell
  * in each of three consecutive segments; the cells' bytes xor to its fingerprint. Building peels keys

@@ -90,6 +90,7 @@ struct prog_workload {
     struct prog prog;
     struct slice name, namespace_, service_account, app, version, canonical_name,
         canonical_revision, cluster, principal;
+    struct slice locality, node; /* of the proxy itself alone: region/zone/subzone, node's name */
 };
 
 /* --- Inbound ---------------------------------------------------------------------------------- */
@@ -263,6 +264,71 @@ struct prog_tcp_route {
 };
 enum prog_balancer { PROG_ROUND_ROBIN, PROG_LEAST_REQUEST, PROG_RANDOM, PROG_PASSTHROUGH,
                      PROG_HASH };
+/* --- what few clusters have (behind one pointer) --- */
+struct prog_outlier { /* ejection of hosts that fail */
+    uint32_t consecutive_5xx, consecutive_gateway, consecutive_local; /* 0: that detector is off */
+    uint32_t interval_ms, base_ejection_ms, max_ejection_percent;
+    uint32_t min_health_percent; /* fewer healthy ones: ejected hosts are used too; 0: never */
+    bool split_local;            /* failures of ours count for consecutive_local alone */
+    uint16_t *codes;             /* statuses that count as 5xx beside those */
+    uint32_t n_codes;
+};
+enum { PROG_MS_NEVER = UINT32_MAX }; /* a timeout that is switched off */
+struct prog_tcp {
+    bool keepalive;
+    uint32_t keepalive_probes, keepalive_time_s, keepalive_interval_s; /* 0: the system's */
+    uint32_t max_duration_ms;                                          /* 0: no end */
+    uint32_t idle_timeout_ms; /* of opaque connections; 0: the default, PROG_MS_NEVER: none */
+};
+enum prog_hash_key { PROG_HASH_HEADER, PROG_HASH_COOKIE, PROG_HASH_SOURCE_IP, PROG_HASH_QUERY };
+struct prog_hash { /* the same host for the same key */
+    enum prog_hash_key key;
+    struct slice name; /* of the header (lower case), cookie or parameter */
+    bool maglev;
+    uint32_t size;     /* least points of the ring, or size of the Maglev table */
+    bool cookie_made;  /* a client without the cookie is given one */
+    uint32_t cookie_ttl_s; /* 0: for its session */
+    struct slice cookie_path;
+    struct prog_field *cookie_attributes;
+    uint32_t n_cookie_attributes;
+};
+struct prog_share {
+    struct slice to; /* region/zone/subzone; "*" and what is left out match all */
+    uint32_t weight;
+};
+struct prog_distribute {
+    struct slice from;
+    struct prog_share *to;
+    uint32_t n_to;
+};
+struct prog_failover {
+    struct slice from, to; /* regions */
+};
+enum prog_likeness { PROG_LIKE_REGION, PROG_LIKE_ZONE, PROG_LIKE_SUBZONE, PROG_LIKE_NODE,
+                     PROG_LIKE_LABEL };
+struct prog_rank { /* one label of failoverPriority */
+    enum prog_likeness kind;
+    struct slice value; /* of the place; null: the proxy's own */
+    uint64_t selector;  /* of PROG_LIKE_LABEL: endpoints whose label is like the client's */
+};
+struct prog_locality { /* distribution where there is one for the caller, else failover */
+    struct prog_distribute *distribute;
+    struct prog_failover *failover;
+    struct prog_rank *ranks;
+    uint32_t n_distribute, n_failover, n_ranks;
+};
+struct prog_origin { /* TLS towards a server that is no sidecar */
+    struct slice certificate, key, roots, crl; /* files; without roots: the system's */
+    bool no_verify;
+};
+struct prog_policy { /* NULL: none of it */
+    struct prog_outlier *outlier;
+    struct prog_tcp *tcp;
+    struct prog_hash *hash;
+    struct prog_locality *locality;
+    struct prog_origin *origin;
+};
+
 enum prog_tls { PROG_TLS_AUTO, PROG_TLS_DISABLE, PROG_TLS_MUTUAL_MESH, PROG_TLS_SIMPLE,
                 PROG_TLS_MUTUAL };
 struct prog_cluster {
@@ -276,15 +342,14 @@ struct prog_cluster {
     enum prog_tls tls;
     bool original_dst;
     struct prog_strings subject_alt_names;
-    struct {
-        uint32_t consecutive_5xx, interval_ms, base_ejection_ms, max_ejection_percent,
-            consecutive_gateway, consecutive_local, min_health_percent;
-    } outlier;
+    struct prog_policy *policy; /* NULL: nothing of what is seldom set */
     struct {
         uint32_t max_connections, max_pending, max_requests, max_requests_per_connection,
-            max_retries, connect_timeout_ms, idle_timeout_ms;
+            max_retries, connect_timeout_ms, idle_timeout_ms; /* idle: PROG_MS_NEVER: none */
     } pool;
 };
+/* A part of a cluster's policy, NULL when it has none. */
+#define PROG_POLICY(cluster, part) ((cluster)->policy ? (cluster)->policy->part : NULL)
 struct prog_service {
     struct prog prog;
     struct slice host, name, namespace_;
@@ -317,6 +382,8 @@ struct prog_endpoints {
 /* The bit that stands for `selector` in these endpoints' `subsets`; all ones for selector 0 (every
  * endpoint), 0 when the selector is not known there (no endpoint). */
 uint64_t prog_subset_mask(const struct prog_endpoints *e, uint64_t selector);
+/* The selector of labels, one after the other ordered by key; start with their number. Never 0. */
+uint64_t prog_selector_add(uint64_t selector, struct slice key, struct slice value);
 
 /* --- Listeners of a gateway ------------------------------------------------------------------- */
 enum prog_gate_tls {

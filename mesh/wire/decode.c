@@ -168,6 +168,8 @@ static int workload(struct rd *r, const void *from, void *to)
     TRY(dec_text(r, m->canonical_name, &ret->canonical_name));
     TRY(dec_text(r, m->canonical_revision, &ret->canonical_revision));
     TRY(dec_text(r, m->cluster, &ret->cluster));
+    TRY(dec_text(r, m->locality, &ret->locality));
+    TRY(dec_text(r, m->node, &ret->node));
     return dec_text(r, m->principal, &ret->principal);
 }
 

@@ -41,6 +41,9 @@ enum prog_mtls dec_mtls(int v);
 int dec_regex(struct rd *r, const struct fpath *at, struct slice pattern, struct re **ret);
 int dec_string_match(struct rd *r, const struct fpath *at, const PB(StringMatch) * m,
                      struct prog_string_match *ret);
+/* The seldom parts of a cluster; *ret is NULL when it has none. */
+int dec_policy(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
+               struct prog_policy **ret);
 int dec_service(struct rd *r, const void *from, void *to); /* struct prog_service */
 int dec_listeners(struct rd *r, const void *from, void *to);
 int dec_credential(struct rd *r, const void *from, void *to);

@@ -241,15 +241,6 @@ static int tcp_route(struct rd *r, const struct fpath *at, const PB(TcpRoute) * 
 
 static void cluster_limits(const PB(Cluster) * m, struct prog_cluster *ret)
 {
-    if (m->outlier) {
-        ret->outlier.consecutive_5xx = m->outlier->consecutive_5xx;
-        ret->outlier.interval_ms = m->outlier->interval_ms;
-        ret->outlier.base_ejection_ms = m->outlier->base_ejection_ms;
-        ret->outlier.max_ejection_percent = MIN(m->outlier->max_ejection_percent, 100u);
-        ret->outlier.consecutive_gateway = m->outlier->consecutive_gateway;
-        ret->outlier.consecutive_local = m->outlier->consecutive_local;
-        ret->outlier.min_health_percent = MIN(m->outlier->min_health_percent, 100u);
-    }
     if (m->pool) {
         ret->pool.max_connections = m->pool->max_connections;
         ret->pool.max_pending = m->pool->max_pending;
@@ -290,7 +281,7 @@ static int cluster(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
                    ? (enum prog_tls)m->tls
                    : PROG_TLS_MUTUAL_MESH;
     cluster_limits(m, ret);
-    return 0;
+    return dec_policy(r, at, m, &ret->policy);
 }
 
 int dec_service(struct rd *r, const void *from, void *to)

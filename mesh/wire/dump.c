@@ -149,6 +149,8 @@ static void workload(struct dump *d, const struct prog_workload *w)
     text(d, "canonical revision", w->canonical_revision);
     text(d, "cluster", w->cluster);
     text(d, "principal", w->principal);
+    text(d, "locality", w->locality);
+    text(d, "node", w->node);
 }
 
 static void addresses(struct dump *d, const struct prog_strings *l)
@@ -428,13 +430,6 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
         line(d, "selector: %016llx", (unsigned long long)c->subset_selector);
     text(d, "service", c->service_name);
     text(d, "namespace", c->service_namespace);
-    number(d, "outlier consecutive 5xx", c->outlier.consecutive_5xx);
-    number(d, "outlier consecutive gateway", c->outlier.consecutive_gateway);
-    number(d, "outlier consecutive local", c->outlier.consecutive_local);
-    ms(d, "outlier interval", c->outlier.interval_ms);
-    ms(d, "outlier base ejection", c->outlier.base_ejection_ms);
-    number(d, "outlier max ejection percent", c->outlier.max_ejection_percent);
-    number(d, "outlier min health percent", c->outlier.min_health_percent);
     number(d, "max connections", c->pool.max_connections);
     number(d, "max pending", c->pool.max_pending);
     number(d, "max requests", c->pool.max_requests);
@@ -442,6 +437,7 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
     number(d, "max retries", c->pool.max_retries);
     ms(d, "connect timeout", c->pool.connect_timeout_ms);
     ms(d, "idle timeout", c->pool.idle_timeout_ms);
+    dump_policy(c->policy, d->level, d->out);
     d->level--;
 }
 

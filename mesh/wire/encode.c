@@ -224,7 +224,8 @@ static void *workload(struct arena *a, const struct prog_workload *w)
         (m->service_account = text(a, w->service_account)) && (m->app = text(a, w->app)) &&
         (m->version = text(a, w->version)) && (m->canonical_name = text(a, w->canonical_name)) &&
         (m->canonical_revision = text(a, w->canonical_revision)) &&
-        (m->cluster = text(a, w->cluster)) && (m->principal = text(a, w->principal)));
+        (m->cluster = text(a, w->cluster)) && (m->principal = text(a, w->principal)) &&
+        (m->locality = text(a, w->locality)) && (m->node = text(a, w->node)));
     return m;
 }
 
@@ -503,22 +504,10 @@ static bool selector_bytes(struct arena *a, uint64_t selector, ProtobufCBinaryDa
     return true;
 }
 
-static bool outlier_and_pool(struct arena *a, const struct prog_cluster *c, PB(Cluster) *m)
+static bool pool(struct arena *a, const struct prog_cluster *c, PB(Cluster) *m)
 {
     static const struct prog_cluster none;
 
-    if (memcmp(&c->outlier, &none.outlier, sizeof none.outlier) != 0) {
-        m->outlier = pb_new(a, PB_DESC(outlier));
-        if (!m->outlier)
-            return false;
-        m->outlier->consecutive_5xx = c->outlier.consecutive_5xx;
-        m->outlier->interval_ms = c->outlier.interval_ms;
-        m->outlier->base_ejection_ms = c->outlier.base_ejection_ms;
-        m->outlier->max_ejection_percent = c->outlier.max_ejection_percent;
-        m->outlier->consecutive_gateway = c->outlier.consecutive_gateway;
-        m->outlier->consecutive_local = c->outlier.consecutive_local;
-        m->outlier->min_health_percent = c->outlier.min_health_percent;
-    }
     if (memcmp(&c->pool, &none.pool, sizeof none.pool) != 0) {
         m->pool = pb_new(a, PB_DESC(pool));
         if (!m->pool)
@@ -545,7 +534,8 @@ static PB(Cluster) *cluster(struct arena *a, const struct prog_cluster *c)
         (m->problem = text(a, c->problem)) && (m->endpoints = texts(a, &c->endpoints)) &&
         (m->dns_host = texts(a, &c->dns)) &&
         (m->subject_alt_name = texts(a, &c->subject_alt_names)) &&
-        selector_bytes(a, c->subset_selector, &m->subset_selector) && outlier_and_pool(a, c, m));
+        selector_bytes(a, c->subset_selector, &m->subset_selector) && pool(a, c, m) &&
+        enc_policy(a, c->policy, m));
     m->n_endpoints = c->endpoints.n;
     m->n_dns_host = c->dns.n;
     m->n_subject_alt_name = c->subject_alt_names.n;

@@ -22,6 +22,14 @@ static inline ProtobufCBinaryData pb_bytes(struct slice s)
 {
     return (ProtobufCBinaryData){s.len, (uint8_t *)(uintptr_t)s.p};
 }
+/* Generated messages want NUL-terminated text. */
+static inline char *pb_text(struct arena *a, struct slice s)
+{
+    return s.len ? arena_strndup(a, s.p, s.len) : (char *)(uintptr_t)protobuf_c_empty_string;
+}
+/* The seldom parts of a cluster: into its message (false without memory), and as lines of text. */
+bool enc_policy(struct arena *a, const struct prog_policy *p, PB(Cluster) *m);
+void dump_policy(const struct prog_policy *p, int level, struct buf *out);
 static inline struct slice slice_of_pb(ProtobufCBinaryData b)
 {
     return slice_of(b.data, b.len);

@@ -6,6 +6,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "proxy/guard.h"
+#include "proxy/upstream/choose.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/worker.h"
 
@@ -30,6 +31,7 @@ void up_host_unref(struct up_host *h)
         return;
     }
     mem_free((void *)(uintptr_t)h->identity.p);
+    mem_free(h->outlier);
     mem_free(h);
     up_cluster_unref(c);
 }
@@ -50,8 +52,7 @@ void up_cluster_unref(struct up_cluster *c)
     }
     prog_unref(c->service);
     arena_fini(&c->own);
-    mem_free(c->live);
-    mem_free(c->lb.p);
+    live_forget(c);
     mem_free(c->hosts);
     mem_free(c);
 }
@@ -60,9 +61,10 @@ void up_cluster_unref(struct up_cluster *c)
 static void host_retire(struct up_host *h)
 {
     h->gone = true;
-    if (h->outlier.ejected_until_ns)
-        h->cluster->ejected--;
-    h->outlier.ejected_until_ns = 0;
+    if (h->outlier && h->outlier->until_ns) {
+        h->outlier->until_ns = 0;
+        health_returned(h);
+    }
     up_pool_close_idle(h);
     up_host_unref(h);
 }
@@ -114,16 +116,6 @@ static struct up_host *hosts_take(struct up_cluster *c, const struct sock_addr *
     return NULL;
 }
 
-/* The live set borrows from the host list: it goes with it and is gathered at the next choice. */
-static void live_forget(struct up_cluster *c)
-{
-    mem_free(c->live);
-    mem_free(c->lb.p);
-    c->live = NULL;
-    c->lb = (struct lb_set){0};
-    c->live_stale = true;
-}
-
 /* Rebuild the host list from the endpoints that are known now. Hosts that stay keep their
  * connections, counters and health. Without memory the old list stays. */
 static void hosts_refresh(struct up_cluster *c)
@@ -131,6 +123,8 @@ static void hosts_refresh(struct up_cluster *c)
     struct up_host **list = NULL;
     uint32_t n = 0, cap = 0;
     const struct prog_strings *keys = &c->cfg.endpoints;
+    const struct prog_locality *places = PROG_POLICY(&c->cfg, locality);
+    struct locality_self self = place_of_worker(c->worker);
     for (uint32_t k = 0; k < keys->n; k++) {
         const struct prog_endpoints *eps = know_endpoints(&c->worker->know, keys->p[k]);
         if (!eps)
@@ -155,6 +149,7 @@ static void hosts_refresh(struct up_cluster *c)
             h->mtls = e->mtls;
             h->draining = e->draining;
             h->weight = e->weight ? e->weight : 1;
+            h->group = places ? locality_group(places, &self, eps, e) : 0;
         }
     }
     for (uint32_t i = 0; i < c->n_hosts; i++)
@@ -252,7 +247,6 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
         up_cluster_unref(c);
         return NULL;
     }
-    c->live_stale = true;
     return cluster_list(w, k, c);
 }
 
@@ -335,150 +329,18 @@ void up_endpoints_changed(struct worker *w, struct slice endpoints_key)
     }
 }
 
+void up_place_changed(struct worker *w)
+{
+    for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));) {
+        struct up_cluster *c = e->value;
+        if (PROG_POLICY(&c->cfg, locality))
+            hosts_refresh(c);
+    }
+}
+
 void up_fini(struct worker *w)
 {
     for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));)
         cluster_unlist(w, slice_of(e->key, e->key_len), e->value);
     map_fini(&w->clusters);
-}
-
-/* --- choice ------------------------------------------------------------------------------------- */
-
-/* Ejection ends by time; looked at when a host is considered, so that no timer ticks for it. */
-static bool host_ejected(struct up_host *h, int64_t now)
-{
-    if (!h->outlier.ejected_until_ns)
-        return false;
-    if (now < h->outlier.ejected_until_ns)
-        return true;
-    h->outlier.ejected_until_ns = 0;
-    h->outlier.consecutive_5xx = 0;
-    h->cluster->ejected--;
-    return false;
-}
-
-/* How willingly a host is used; only those of the best class that has any are balanced over. */
-enum { HOST_GOOD, HOST_DRAINING, HOST_EJECTED, HOST_CLASSES };
-
-static int host_class(struct up_host *h, int64_t now)
-{
-    return host_ejected(h, now) ? HOST_EJECTED : h->draining ? HOST_DRAINING : HOST_GOOD;
-}
-
-/* Gather the hosts that requests may go to now. When every host is ejected all are used: a guess
- * beats a certain refusal (Envoy's panic mode). */
-static enum err_code live_refresh(struct up_cluster *c, int64_t now)
-{
-    struct up_host **live = mem_array(c->n_hosts, sizeof *live);
-    struct lb_candidate *cands = mem_array(c->n_hosts, sizeof *cands);
-    if (c->n_hosts && (!live || !cands)) {
-        mem_free(live);
-        mem_free(cands);
-        return ERR_NOMEM;
-    }
-    int best = HOST_CLASSES;
-    c->next_return_ns = INT64_MAX;
-    for (uint32_t i = 0; i < c->n_hosts; i++) {
-        best = MIN(best, host_class(c->hosts[i], now));
-        int64_t until = c->hosts[i]->outlier.ejected_until_ns;
-        if (until)
-            c->next_return_ns = MIN(c->next_return_ns, until);
-    }
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->n_hosts; i++) {
-        struct up_host *h = c->hosts[i];
-        h->pos = UINT32_MAX;
-        if (host_class(h, now) != best)
-            continue;
-        h->pos = n;
-        cands[n] = (struct lb_candidate){.weight = h->weight, .active = h->active};
-        live[n++] = h;
-    }
-    mem_free(c->live);
-    mem_free(c->lb.p);
-    c->live = live;
-    lb_init(&c->lb, cands, n, rnd_u32(loop_rnd(c->worker->loop)));
-    c->live_stale = false;
-    return ERR_OK;
-}
-
-void up_host_begin(struct up_host *h)
-{
-    h->active++;
-    if (h->pos < h->cluster->lb.n)
-        h->cluster->lb.p[h->pos].active++;
-}
-
-void up_host_end(struct up_host *h)
-{
-    h->active--;
-    if (h->pos < h->cluster->lb.n)
-        h->cluster->lb.p[h->pos].active--;
-}
-
-static bool was_tried(const struct up_host *h, struct up_host *const *tried, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (tried[i] == h)
-            return true;
-    return false;
-}
-
-enum err_code up_pick(struct up_cluster *c, struct up_host *const *tried, unsigned n_tried,
-                      struct up_host **ret)
-{
-    int64_t now = loop_now(c->worker->loop);
-    if (c->live_stale || (c->ejected && now >= c->next_return_ns))
-        if (live_refresh(c, now) != ERR_OK)
-            return ERR_NOMEM;
-    if (c->lb.n == 0)
-        return ERR_NOT_FOUND;
-    struct rnd *r = loop_rnd(c->worker->loop);
-    struct up_host *h = NULL;
-    for (int i = 0; i < 8; i++) {
-        h = c->live[lb_pick(&c->lb, c->cfg.balancer, rnd_u32(r), rnd_u32(r))];
-        if (!was_tried(h, tried, n_tried))
-            break;
-    }
-    *ret = h;
-    return ERR_OK;
-}
-
-/* --- health ------------------------------------------------------------------------------------- */
-
-static void host_eject(struct up_host *h)
-{
-    struct up_cluster *c = h->cluster;
-    uint32_t max = c->cfg.outlier.max_ejection_percent ? c->cfg.outlier.max_ejection_percent : 10;
-    if (h->gone || h->outlier.ejected_until_ns)
-        return;
-    /* At least one host may be ejected whatever the percentage, as Envoy has it. */
-    if (c->ejected > 0 && (c->ejected + 1) * 100 > c->n_hosts * max)
-        return;
-    uint32_t base =
-        c->cfg.outlier.base_ejection_ms ? c->cfg.outlier.base_ejection_ms : 30000;
-    h->outlier.ejections++;
-    int64_t ns = (int64_t)base * NS_PER_MS * h->outlier.ejections;
-    int64_t cap = MAX((int64_t)base * NS_PER_MS, 300 * NS_PER_S);
-    h->outlier.ejected_until_ns = loop_now(c->worker->loop) + MIN(ns, cap);
-    c->ejected++;
-    c->live_stale = true;
-    char text[SOCK_TEXT_MAX];
-    LOG(INFO, "Host ejected", "cluster=%.*s host=%s for_ms=%lld", SL_FMT(c->cfg.name),
-        sock_addr_text(&h->addr, text), (long long)(MIN(ns, cap) / NS_PER_MS));
-}
-
-void up_host_result(struct up_host *h, unsigned status, bool failed)
-{
-    const __typeof__(h->cluster->cfg.outlier) *o = &h->cluster->cfg.outlier;
-    bool gateway = failed || (status >= 502 && status <= 504);
-    bool bad = failed || status >= 500;
-    h->outlier.consecutive_5xx = bad ? h->outlier.consecutive_5xx + 1 : 0;
-    h->outlier.consecutive_gateway = gateway ? h->outlier.consecutive_gateway + 1 : 0;
-    if ((o->consecutive_5xx && h->outlier.consecutive_5xx >= o->consecutive_5xx) ||
-        (o->consecutive_gateway && h->outlier.consecutive_gateway >= o->consecutive_gateway)) {
-        h->outlier.consecutive_5xx = 0;
-        h->outlier.consecutive_gateway = 0;
-        host_eject(h);
-    }
 }

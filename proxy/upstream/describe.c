@@ -8,14 +8,16 @@
 static void describe_host(const struct up_host *h, int64_t now, struct buf *out)
 {
     char text[SOCK_TEXT_MAX];
-    int64_t until = h->outlier.ejected_until_ns;
+    int64_t until = h->outlier ? h->outlier->until_ns : 0;
     buf_addf(out, "  %s mtls=%s weight=%u active=%u health=", sock_addr_text(&h->addr, text),
              h->mtls ? "yes" : "no", h->weight, h->active);
     if (until > now)
-        buf_addf(out, "ejected ejections=%u back_in_ms=%lld", h->outlier.ejections,
+        buf_addf(out, "ejected ejections=%u back_in_ms=%lld", h->outlier->backoff,
                  (long long)((until - now) / NS_PER_MS));
     else
         buf_add_str(out, h->draining ? "draining" : "healthy");
+    if (h->group)
+        buf_addf(out, " group=%u", h->group);
     if (h->identity.len)
         buf_addf(out, " identity=%.*s", SL_FMT(h->identity));
     buf_add_str(out, "\n");

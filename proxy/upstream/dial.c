@@ -56,6 +56,10 @@ int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, s
     int fd = sock_connect(&h->addr, src, err);
     if (fd < 0)
         return -1;
+    const struct prog_tcp *opts_tcp = PROG_POLICY(&h->cluster->cfg, tcp);
+    if (opts_tcp && opts_tcp->keepalive)
+        sock_keepalive(fd, opts_tcp->keepalive_probes, opts_tcp->keepalive_time_s,
+                       opts_tcp->keepalive_interval_s);
     struct chan *tcp;
     if (chan_tcp(w->loop, fd, false, &tcp, err) < 0)
         return -1;

@@ -89,8 +89,9 @@ static void conn_release(struct h1_up *u)
 {
     struct up_cluster *c = u->conn.host->cluster;
     uint32_t max = c->cfg.pool.max_requests_per_connection;
+    int64_t idle_ns = up_conn_idle_ns(&u->conn);
     bool keep = u->keep && u->request_done && h1_at_start(&u->parser) && !u->conn.host->gone &&
-                buf_len(&u->out) == 0 && !(max && u->served >= max);
+                buf_len(&u->out) == 0 && !(max && u->served >= max) && idle_ns > 0;
     if (!keep) {
         conn_close(u);
         return;
@@ -102,9 +103,8 @@ static void conn_release(struct h1_up *u)
     if (u->next)
         u->next->prev = &u->next;
     u->conn.host->idle = u;
-    uint32_t ms = c->cfg.pool.idle_timeout_ms;
-    loop_timer_in(loop_of(u), &u->conn.timer,
-                  ms ? ms * NS_PER_MS : c->worker->limits->idle_timeout_ns, idle_too_long);
+    if (idle_ns < INT64_MAX)
+        loop_timer_in(loop_of(u), &u->conn.timer, idle_ns, idle_too_long);
     up_pool_room(c);
 }
 

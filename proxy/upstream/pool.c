@@ -28,10 +28,25 @@ enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn 
     if (up_dial(a->host, alpn, from, &u->chan, err) < 0)
         return err->code == ERR_DENIED ? UP_FAIL_NO_HOST : UP_FAIL_CONNECT;
     u->host = up_host_ref(a->host);
+    u->born_ns = loop_now(c->worker->loop);
     c->conns++;
     uint32_t ms = c->cfg.pool.connect_timeout_ms;
     loop_timer_in(c->worker->loop, &u->timer, (ms ? ms : 10000) * NS_PER_MS, late);
     return UP_FAIL_NONE;
+}
+
+int64_t up_conn_idle_ns(const struct up_conn *u)
+{
+    const struct up_cluster *c = u->host->cluster;
+    const struct prog_tcp *t = PROG_POLICY(&c->cfg, tcp);
+    uint32_t ms = c->cfg.pool.idle_timeout_ms;
+    int64_t ns = ms == PROG_MS_NEVER ? INT64_MAX
+                 : ms                ? ms * NS_PER_MS
+                                     : c->worker->limits->idle_timeout_ns;
+    if (!t || !t->max_duration_ms)
+        return ns;
+    int64_t left = u->born_ns + t->max_duration_ms * NS_PER_MS - loop_now(c->worker->loop);
+    return MIN(ns, MAX(left, 0));
 }
 
 void up_conn_gone(struct up_conn *u, void (*release)(struct loop_task *))
@@ -104,7 +119,8 @@ static enum up_fail attempt_pick(struct up_attempt *a)
 {
     struct up_host *h;
     bool tls;
-    if (up_pick(a->cluster, a->tried, a->n_tried, &h) != ERR_OK)
+    struct up_choice how = {a->tried, a->n_tried, a->hashed, a->hash, a->elsewhere};
+    if (up_pick(a->cluster, &how, &h) != ERR_OK)
         return UP_FAIL_NO_HOST;
     a->host = up_host_ref(h);
     up_host_begin(h);

@@ -23,6 +23,7 @@ struct up_conn {
     struct up_host *host; /* counted; released by the codec */
     struct chan *chan;
     struct loop_timer timer; /* connect, idle */
+    int64_t born_ns;         /* when it was dialled */
     struct loop_task gone;
 };
 
@@ -32,6 +33,9 @@ void up_attempt_failed(struct up_attempt *a, enum up_fail why, bool untouched, c
  * `late`. Otherwise the reason, and nothing was taken. */
 enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn alpn,
                           void (*late)(struct loop_timer *), struct err *err);
+/* How long it may stay idle: the cluster's idle timeout, or what is left of its life; 0: nothing is,
+ * INT64_MAX: for ever. */
+int64_t up_conn_idle_ns(const struct up_conn *u);
 /* Close and uncount; `release` frees at the end of the turn. */
 void up_conn_gone(struct up_conn *u, void (*release)(struct loop_task *));
 /* A place became free: the oldest waiting attempt gets it. */

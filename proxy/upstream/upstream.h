@@ -12,6 +12,7 @@
 #include "lib/io/chan.h"
 #include "lib/tls/tls.h"
 #include "mesh/match/lb.h"
+#include "mesh/match/outlier.h"
 #include "mesh/match/program.h"
 
 struct know_news;
@@ -26,15 +27,29 @@ struct up_host {
     struct slice identity;      /* SPIFFE id that the peer must show; owned; empty: cluster's SANs only */
     bool mtls;                  /* speaks mTLS */
     bool draining, gone;
+    uint16_t group;             /* as mesh/match/locality.h has it */
     uint32_t weight;
     uint32_t active;            /* requests and TCP connections in flight */
     uint32_t refs;              /* the cluster's list, connections, attempts */
     struct h1_up *idle;         /* HTTP/1 connections, most recently used first */
-    struct {
-        uint32_t consecutive_5xx, consecutive_gateway, ejections;
-        int64_t ejected_until_ns; /* 0: in service */
-    } outlier;
+    struct outlier_state *outlier; /* owned; NULL: nothing has come of requests yet */
     uint32_t pos;               /* place in the cluster's live set; UINT32_MAX: not in it */
+};
+
+struct up_table; /* of consistent hashing, shared by all that hash the same hosts (hash.c) */
+struct up_group { /* hosts of one priority, or of one share of a distribution */
+    struct lb_set lb;
+    uint32_t first, share; /* of the live set; of the traffic, relative to the sum */
+    bool panic;            /* ejected hosts are used, too */
+    struct up_table *table; /* made when it is needed */
+};
+/* Hosts that requests may go to now, group by group; one block. With consistent hashing ejected hosts
+ * are in it, to be passed over: their keys alone move. */
+struct up_live {
+    uint32_t n, n_groups, shares; /* sum over the groups */
+    struct up_group *groups;
+    struct lb_candidate *candidates; /* parallel to hosts */
+    struct up_host **hosts;
 };
 
 struct up_cluster {
@@ -45,8 +60,7 @@ struct up_cluster {
     struct arena own;             /* texts of built-in clusters */
     struct up_host **hosts;
     uint32_t n_hosts, cap_hosts;
-    struct up_host **live;      /* hosts that requests may go to now; parallel to lb.p */
-    struct lb_set lb;
+    struct up_live *live;       /* NULL: to be gathered */
     int64_t next_return_ns;     /* when the first ejected host comes back */
     bool live_stale;
     uint32_t conns, requests, retries; /* in flight, for the limits */
@@ -78,18 +92,26 @@ void up_fini(struct worker *w);
 /* Clusters and hosts of this worker as text, for the admin page. */
 void up_describe(struct worker *w, struct buf *out);
 
-/* Choose a host. ERR_OK with *ret borrowed; ERR_NOT_FOUND: no endpoint (flag UH); `tried` hosts are
- * avoided where another is left. */
-enum err_code up_pick(struct up_cluster *c, struct up_host *const *tried, unsigned n_tried,
-                      struct up_host **ret);
+/* What a choice goes by; all zero: anything. */
+struct up_choice {
+    struct up_host *const *tried; /* avoided where another is left; compared, never followed */
+    unsigned n_tried;
+    bool hashed;   /* there is a key for consistent hashing: */
+    uint64_t hash;
+    bool elsewhere; /* another group than those that were tried, where there is one */
+};
+/* Choose a host. ERR_OK with *ret borrowed; ERR_NOT_FOUND: no endpoint (flag UH). `how` may be NULL. */
+enum err_code up_pick(struct up_cluster *c, const struct up_choice *how, struct up_host **ret);
 struct up_host *up_host_ref(struct up_host *h);
 void up_host_unref(struct up_host *h);
 /* A request or connection to this host begins and ends. */
 void up_host_begin(struct up_host *h);
 void up_host_end(struct up_host *h);
-/* Tell what came of a request, for outlier ejection: HTTP status, or 0 with `failed` for a
- * connection that failed. */
+/* Tell what came of a request, for outlier ejection: HTTP status; 0 with `failed` when no answer came
+ * (refused, reset, timed out), without it for a connection that was made. */
 void up_host_result(struct up_host *h, unsigned status, bool failed);
+/* The own place has changed: groups of hosts are told apart anew. */
+void up_place_changed(struct worker *w);
 
 /* Whether a connection to this host is to be mTLS. ERR_OK with *ret; ERR_DENIED when the cluster
  * demands mTLS and the host cannot (never plaintext instead). */
@@ -138,6 +160,8 @@ struct up_attempt {
     struct up_host *tried[4];
     unsigned n_tried;
     bool head_request, connect_request, upgrade_request; /* for the framing of the answer */
+    bool hashed, elsewhere;     /* as struct up_choice has them */
+    uint64_t hash;
     bool once;                  /* not to be sent twice (RFC 9110 9.2.2): only on a connection that
                                    has not ended as far as the kernel knows */
     bool over;

@@ -916,7 +916,8 @@ class Scenario:
             stream = Stream(socket.create_connection(address, WAIT))
             if name:
                 self.streams[name] = stream
-        fields = "".join(h + "\r\n" for h in named.get("header", []))
+        fields = "".join(h.replace("$COOKIE", self.vars.get("cookie", "")) + "\r\n"
+                         for h in named.get("header", []))
         body = unescape(named.get("body", [""])[0])
         size = int(named.get("size", ["0"])[0])
         if size:
@@ -989,13 +990,22 @@ class Scenario:
     def do_waiting(self, name):
         need(self.running[name].empty(), "an answer is there already")
 
+    def do_remember(self):
+        """The last answer's server, and its cookie, which is $COOKIE from now on."""
+        fields = dict(self.last["fields"])
+        self.vars["server"] = fields.get("server-name", "none")
+        self.vars["cookie"] = fields.get("set-cookie", "").split(";")[0]
+
     def do_times(self, n, verb, target, path, *words):
-        """Many requests; counts answers by server and by status."""
+        """Many requests; counts answers by server and by status. %n is the number of the request."""
         need(verb == "get", "times N get ...")
-        self.shares = {}
-        for _ in range(int(n)):
-            got = self.request(target, path, words)
-            for key in [dict(got["fields"]).get("server-name", "-"), str(got["status"])]:
+        self.shares, self.answered = {}, set()
+        for i in range(int(n)):
+            got = self.request(target, path.replace("%n", str(i)),
+                               [w.replace("%n", str(i)) for w in words])
+            server = dict(got["fields"]).get("server-name", "-")
+            self.answered.add(server)
+            for key in [server, str(got["status"])]:
                 self.shares[key] = self.shares.get(key, 0) + 1
             self.last = got
 
@@ -1207,6 +1217,16 @@ class Scenario:
     def expect_share(self, key, bounds):
         low, high = (int(b) for b in bounds.split(".."))
         need(low <= self.shares.get(key, 0) <= high, "shares are %s" % self.shares)
+
+    def expect_servers(self, bounds):
+        """How many different ones answered in `times`."""
+        low, _, high = bounds.partition("..")
+        need(int(low) <= len(self.answered) <= int(high or low), "answered: %s" % self.shares)
+
+    def expect_same_server(self):
+        """The last answer came from the one that `remember` kept."""
+        got = dict(self.last["fields"]).get("server-name", "none")
+        need(got == self.vars["server"], "answered by %s, not %s" % (got, self.vars["server"]))
 
     def expect_requests(self, server, n):
         s = self.servers[server]

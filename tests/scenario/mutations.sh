@@ -16,13 +16,24 @@ registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registr
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)
 per-try-timeout-off^retry-per-try^proxy/stream.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)
-outlier-off^outlier^proxy/upstream/cluster.c^h->outlier.consecutive_5xx = bad ? h->outlier.consecutive_5xx + 1 : 0;^h->outlier.consecutive_5xx = bad ? 1 : 0;
-outlier-for-ever^outlier^proxy/upstream/cluster.c^if (now < h->outlier.ejected_until_ns)^if (now + 1 > 0)
+outlier-off^outlier^mesh/match/outlier.c^if (++*counter < limit^if (*counter < limit
+outlier-for-ever^outlier^mesh/match/outlier.c^if (now_ns < s->until_ns)^if (now_ns + 1 > 0)
+outlier-panic-off^outlier-panic^mesh/match/locality.c^(uint64_t)g->healthy * 100 < (uint64_t)g->hosts * percent;^(uint64_t)g->healthy * 100 < (uint64_t)g->hosts * percent / 1000;
+outlier-split-off^outlier-local^mesh/match/outlier.c^if (local && o->split_local)^if (local && !o)
+outlier-codes-off^outlier-local^mesh/match/outlier.c^if (o->codes[i] == status)^if (o->codes[i] == status + 1)
+hash-off^hash-header^proxy/upstream/choose.c^bool hashed = how && how->hashed && c->cfg.balancer == PROG_HASH;^bool hashed = how && how->hashed && !c->cfg.balancer;
+hash-cookie-off^hash-cookie^proxy/stream.c^    if (s->set_cookie.len)^    if (!s->worker)
+hash-ejected-used^hash-ejected^proxy/upstream/choose.c^return g->panic || !health_out(h, now);^return g->panic || now;
+locality-off^locality-failover^proxy/upstream/cluster.c^h->group = places ? locality_group(places, &self, eps, e) : 0;^h->group = 0;
+locality-shares-off^locality-distribute^proxy/upstream/choose.c^if (at < l->groups[i].share)^if (at < 1)
+tcp-idle-off^tcp-lifetime^proxy/tcp.c^if (t && t->idle_timeout_ms)^if (t && t->idle_timeout_ms == 1)
+tcp-life-off^tcp-lifetime^proxy/tcp.c^    if (t && t->max_duration_ms) {^    if (t && t->max_duration_ms == 1) {
+pool-life-off^pool-lifetime^proxy/upstream/pool.c^if (!t || !t->max_duration_ms)^if (!t || t->max_duration_ms)
 pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
 pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
 pool-per-connection^pool-requests^proxy/upstream/h1_up.c^!(max && u->served >= max)^!(max && u->served > 1000)
 pool-retries^pool-retries^proxy/stream.c^if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {^if (c->cfg.pool.max_retries && c->retries > 1000) {
-pool-idle^pool-idle^proxy/upstream/h1_up.c^ms ? ms * NS_PER_MS : c->worker->limits->idle_timeout_ns^c->worker->limits->idle_timeout_ns + ms
+pool-idle^pool-idle^proxy/upstream/pool.c^: ms                ? ms * NS_PER_MS^: ms == 1           ? ms * NS_PER_MS
 balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_request(s, dice_a, dice_b);^    return dice_a == dice_b ? lb_least_request(s, dice_a, dice_b) : lb_round_robin(s);
 rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;
 redirect-query^rewrite-redirect^mesh/match/route.c^struct slice scheme = d->scheme.len ? d->scheme : r->scheme, authority, path;^struct slice scheme = r->scheme, authority, path;

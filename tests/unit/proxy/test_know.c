@@ -327,7 +327,7 @@ START_TEST(traffic_under_way_is_use)
     push_service("a");
     ck_assert_int_eq(know_service(&m.w[0]->know, SL("a"), &s), KNOW_VALUE);
     struct up_cluster *c = up_cluster_get(m.w[0], s, 0);
-    ck_assert_int_eq(up_pick(c, NULL, 0, &h), ERR_OK);
+    ck_assert_int_eq(up_pick(c, NULL, &h), ERR_OK);
     up_host_ref(h);
     up_host_begin(h);
     advance_s(3000);

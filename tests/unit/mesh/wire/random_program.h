@@ -161,6 +161,76 @@ static inline void g_tcp_match(struct gen *g, struct prog_tcp_match *m)
     m->subnets = g_cidrs(g, &m->n_subnets);
     m->sni = g_texts(g);
 }
+static inline void g_share(struct gen *g, struct prog_share *s)
+{
+    s->to = g_word(g);
+    s->weight = g_n(g, 101);
+}
+static inline void g_distribute(struct gen *g, struct prog_distribute *d)
+{
+    d->from = g_word(g);
+    G_ARRAY(g, d->to, d->n_to, 3, g_share);
+}
+static inline void g_failover(struct gen *g, struct prog_failover *f)
+{
+    f->from = g_word(g);
+    f->to = g_word(g);
+}
+static inline void g_rank(struct gen *g, struct prog_rank *r)
+{
+    r->kind = (enum prog_likeness)g_n(g, PROG_LIKE_LABEL + 1);
+    r->value = g_text(g);
+    r->selector = rnd_u64(&g->r);
+}
+static inline struct prog_policy *g_policy_of(struct gen *g)
+{
+    struct prog_policy *p = arena_alloc(g->a, sizeof *p);
+
+    if (g_bool(g)) {
+        p->outlier = arena_alloc(g->a, sizeof *p->outlier);
+        p->outlier->consecutive_5xx = g_n(g, 3);
+        p->outlier->consecutive_local = g_n(g, 3);
+        p->outlier->max_ejection_percent = g_n(g, 101);
+        p->outlier->split_local = g_bool(g);
+        p->outlier->codes = arena_alloc(g->a, 2 * sizeof *p->outlier->codes);
+        p->outlier->n_codes = g_n(g, 3);
+        for (uint32_t i = 0; i < p->outlier->n_codes; i++)
+            p->outlier->codes[i] = (uint16_t)(100 + g_n(g, 500));
+    }
+    if (g_bool(g)) {
+        p->tcp = arena_alloc(g->a, sizeof *p->tcp);
+        p->tcp->keepalive = g_bool(g);
+        p->tcp->keepalive_probes = g_n(g, 9);
+        p->tcp->max_duration_ms = g_n(g, 1000);
+        p->tcp->idle_timeout_ms = g_bool(g) ? PROG_MS_NEVER : g_n(g, 1000);
+    }
+    if (g_bool(g)) {
+        p->hash = arena_alloc(g->a, sizeof *p->hash);
+        p->hash->key = (enum prog_hash_key)g_n(g, PROG_HASH_QUERY + 1);
+        p->hash->name = g_text(g);
+        p->hash->maglev = g_bool(g);
+        p->hash->size = g_n(g, 70000);
+        p->hash->cookie_made = g_bool(g);
+        p->hash->cookie_ttl_s = g_n(g, 100);
+        p->hash->cookie_path = g_text(g);
+        G_ARRAY(g, p->hash->cookie_attributes, p->hash->n_cookie_attributes, 3, g_field);
+    }
+    if (g_bool(g)) {
+        p->locality = arena_alloc(g->a, sizeof *p->locality);
+        G_ARRAY(g, p->locality->distribute, p->locality->n_distribute, 3, g_distribute);
+        G_ARRAY(g, p->locality->failover, p->locality->n_failover, 3, g_failover);
+        G_ARRAY(g, p->locality->ranks, p->locality->n_ranks, 3, g_rank);
+    }
+    if (g_bool(g)) {
+        p->origin = arena_alloc(g->a, sizeof *p->origin);
+        p->origin->certificate = g_text(g);
+        p->origin->key = g_text(g);
+        p->origin->roots = g_text(g);
+        p->origin->crl = g_text(g);
+        p->origin->no_verify = g_bool(g);
+    }
+    return p;
+}
 static inline void g_cluster(struct gen *g, struct prog_cluster *c)
 {
     c->name = g_word(g);
@@ -178,8 +248,7 @@ static inline void g_cluster(struct gen *g, struct prog_cluster *c)
     c->tls = (enum prog_tls)g_n(g, PROG_TLS_MUTUAL + 1);
     c->original_dst = g_bool(g);
     c->subject_alt_names = g_texts(g);
-    c->outlier.consecutive_5xx = g_n(g, 3);
-    c->outlier.max_ejection_percent = g_n(g, 101);
+    c->policy = g_policy_of(g);
     c->pool.max_pending = g_n(g, 3);
     c->pool.idle_timeout_ms = g_n(g, 3);
 }

@@ -2,11 +2,14 @@
 /* Clusters: made from what is known, hosts that follow the endpoints, the choice of a host,
  * ejection, whether a connection is to be mTLS, and the end of all of it. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/hash.h"
 #include "proxy/control.h"
+#include "proxy/upstream/choose.h"
 #include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 #include "tests/unit/tcase.h"
@@ -122,7 +125,7 @@ static const char *picks(struct up_cluster *c)
     struct up_host *h;
 
     for (int i = 0; i < 300; i++)
-        if (up_pick(c, NULL, 0, &h) == ERR_OK)
+        if (up_pick(c, NULL, &h) == ERR_OK)
             n[digit(h)]++;
     text[0] = '\0';
     for (int i = 0; i < 10; i++)
@@ -168,9 +171,10 @@ START_TEST(tried_hosts_are_avoided)
     struct up_cluster *c = cluster("12", NULL);
     struct up_host *first, *h;
 
-    ck_assert_int_eq(up_pick(c, NULL, 0, &first), ERR_OK);
+    ck_assert_int_eq(up_pick(c, NULL, &first), ERR_OK);
+    struct up_choice how = {.tried = &first, .n_tried = 1};
     for (int i = 0; i < 50; i++) {
-        ck_assert_int_eq(up_pick(c, &first, 1, &h), ERR_OK);
+        ck_assert_int_eq(up_pick(c, &how, &h), ERR_OK);
         ck_assert_ptr_ne(h, first);
     }
     up_cluster_unref(c);
@@ -186,7 +190,7 @@ START_TEST(endpoints_change)
 
     for (int i = 0; i < 2; i++) {
         struct up_host *h;
-        ck_assert_int_eq(up_pick(c, NULL, 0, &h), ERR_OK);
+        ck_assert_int_eq(up_pick(c, NULL, &h), ERR_OK);
         *(digit(h) == 1 ? &one : &two) = up_host_ref(h);
     }
     up_host_begin(one);
@@ -206,22 +210,42 @@ START_TEST(endpoints_change)
 }
 END_TEST
 
+/* The policy of a test's cluster: these live as long as the test. */
+static struct prog_policy policy;
+static struct prog_outlier outlier;
+static struct prog_hash hashing;
+static struct prog_locality places;
+
 static void ejects(struct prog_cluster *c)
 {
-    c->outlier.consecutive_5xx = 3;
-    c->outlier.base_ejection_ms = 10000;
-    c->outlier.max_ejection_percent = 100;
+    outlier = (struct prog_outlier){.consecutive_5xx = 3,
+                                    .base_ejection_ms = 10000,
+                                    .interval_ms = 1000,
+                                    .max_ejection_percent = 100};
+    policy = (struct prog_policy){.outlier = &outlier};
+    c->policy = &policy;
 }
 static void ejects_gateway(struct prog_cluster *c)
 {
     ejects(c);
-    c->outlier.consecutive_5xx = 0;
-    c->outlier.consecutive_gateway = 3;
+    outlier.consecutive_5xx = 0;
+    outlier.consecutive_gateway = 3;
 }
 static void ejects_few(struct prog_cluster *c)
 {
     ejects(c);
-    c->outlier.max_ejection_percent = 10;
+    outlier.max_ejection_percent = 10;
+}
+static void ejects_local(struct prog_cluster *c)
+{
+    ejects(c);
+    outlier.split_local = true;
+    outlier.consecutive_local = 2;
+}
+static void panics(struct prog_cluster *c)
+{
+    ejects(c);
+    outlier.min_health_percent = 50;
 }
 
 static struct up_host *host(struct up_cluster *c, int which)
@@ -248,6 +272,8 @@ static const struct {
     {"only gateway errors count", ejects_gateway, {500, 500, 500, 500}, false},
     {"gateway errors", ejects_gateway, {502, 503, 504, -1}, true},
     {"at least one may be ejected", ejects_few, {500, 500, 500, -1}, true},
+    {"own failures apart", ejects_local, {0, 0, -1}, true},
+    {"an answer shows that it can be reached", ejects_local, {0, 500, 0, -1}, false},
 };
 
 START_TEST(ejection)
@@ -281,19 +307,187 @@ START_TEST(ejection_ends)
     eject(c, 1);
     advance(9);
     ck_assert_str_eq(picks(c), "2:300");
-    advance(2);
+    advance(1);
     ck_assert_str_eq(picks(c), "1:150 2:150");
     eject(c, 1); /* the second time it is twice as long */
     advance(19);
     ck_assert_str_eq(picks(c), "2:300");
-    advance(2);
+    advance(1);
     ck_assert_str_eq(picks(c), "1:150 2:150");
     eject(c, 1);
-    eject(c, 2); /* all of them: all are used, a guess beats a certain refusal */
+    eject(c, 2); /* all of them: nobody is left, as with Istio's minHealthPercent of 0 */
     ck_assert_uint_eq(c->ejected, 2);
-    ck_assert_str_eq(picks(c), "1:150 2:150");
+    ck_assert_str_eq(picks(c), "");
     learn(PROG_ENDPOINTS, "e", endpoints("1"));
     ck_assert_uint_eq(c->ejected, 1);
+    up_cluster_unref(c);
+}
+END_TEST
+
+/* Fewer healthy ones than minHealthPercent: all are used. */
+START_TEST(panic_uses_all)
+{
+    struct up_cluster *c = cluster("1234", panics);
+
+    eject(c, 1);
+    eject(c, 2);
+    ck_assert_str_eq(picks(c), "3:150 4:150");
+    eject(c, 3);
+    ck_assert_str_eq(picks(c), "1:75 2:75 3:75 4:75");
+    eject(c, 4);
+    ck_assert_str_eq(picks(c), "1:75 2:75 3:75 4:75");
+    up_cluster_unref(c);
+}
+END_TEST
+
+static void hashes(struct prog_cluster *c)
+{
+    ejects(c);
+    hashing = (struct prog_hash){.size = 1024};
+    policy.hash = &hashing;
+    c->balancer = PROG_HASH;
+}
+static void hashes_maglev(struct prog_cluster *c)
+{
+    hashes(c);
+    hashing.maglev = true;
+    hashing.size = 1009;
+}
+
+static void owners(struct up_cluster *c, char ret[200])
+{
+    for (uint64_t k = 0; k < 200; k++) {
+        struct up_host *h;
+        struct up_choice how = {.hashed = true, .hash = hash64(slice_of(&k, sizeof k), 7)};
+        ck_assert_int_eq(up_pick(c, &how, &h), ERR_OK);
+        ret[k] = (char)('0' + digit(h));
+    }
+}
+
+/* Keys of an ejected host alone go elsewhere, and come back with it; a table serves all that hash the
+ * same hosts. */
+START_TEST(consistent_hash)
+{
+    struct up_cluster *c = cluster("12345", _i ? hashes_maglev : hashes);
+    char before[200], out[200], again[200];
+    size_t bytes;
+
+    ck_assert_uint_eq(up_tables(&bytes), 0); /* made when it is needed */
+    owners(c, before);
+    ck_assert_uint_eq(up_tables(&bytes), 1);
+    eject(c, 3);
+    owners(c, out);
+    for (int i = 0; i < 200; i++) {
+        ck_assert(out[i] != '3');
+        ck_assert(before[i] == '3' || before[i] == out[i]);
+    }
+    for (uint64_t k = 0; k < 50; k++) { /* a retry goes elsewhere */
+        struct up_host *first, *h;
+        struct up_choice how = {.hashed = true, .hash = k * 77777777777};
+        ck_assert_int_eq(up_pick(c, &how, &first), ERR_OK);
+        how.tried = &first;
+        how.n_tried = 1;
+        ck_assert_int_eq(up_pick(c, &how, &h), ERR_OK);
+        ck_assert_ptr_ne(h, first);
+    }
+    advance(20);
+    owners(c, again);
+    ck_assert_mem_eq(before, again, sizeof again);
+    ck_assert_uint_eq(up_tables(&bytes), 1);
+    /* Without a key any healthy host. */
+    eject(c, 1);
+    ck_assert_ptr_null(strchr(picks(c), '1') == picks(c) ? picks(c) : NULL);
+    up_cluster_unref(c);
+    learn(PROG_SERVICE, "s", NULL);
+    ck_assert_uint_eq(up_tables(&bytes), 0);
+}
+END_TEST
+
+static struct prog_inbound *self_in(const char *place)
+{
+    struct prog_inbound *in = prog_new(PROG_INBOUND, sizeof *in, SL(""), SLICE_NULL);
+
+    in->self.locality = arena_slice(&in->prog.arena, slice_str(place));
+    return in;
+}
+
+static void near_first(struct prog_cluster *c)
+{
+    ejects(c);
+    places = (struct prog_locality){0};
+    policy.locality = &places;
+}
+static void to_both(struct prog_cluster *c)
+{
+    static struct prog_share to[] = {{SL("r/a"), 70}, {SL("r/b"), 30}};
+    static struct prog_distribute d[] = {{SL("r/*"), to, 2}};
+
+    near_first(c);
+    places.distribute = d;
+    places.n_distribute = 1;
+}
+
+/* Endpoints 1 to 4 in r/a, r/a, r/b and s/a. */
+static void learn_places(void)
+{
+    static const uint16_t at[] = {0, 0, 1, 2};
+    struct prog_endpoints *e = (struct prog_endpoints *)endpoints("1234");
+
+    e->localities.p = ARENA_ARRAY(&e->prog.arena, struct slice, 3);
+    e->localities.p[0] = SL("r/a");
+    e->localities.p[1] = SL("r/b");
+    e->localities.p[2] = SL("s/a");
+    e->localities.n = 3;
+    for (int i = 0; i < 4; i++)
+        e->p[i].locality = at[i];
+    learn(PROG_ENDPOINTS, "e", &e->prog);
+}
+
+START_TEST(places_in_order)
+{
+    struct up_cluster *c = cluster("1", near_first);
+    struct up_host *first, *h;
+
+    learn_places();
+    learn(PROG_INBOUND, "", &self_in("r/a")->prog);
+    ck_assert_str_eq(picks(c), "1:150 2:150");
+    eject(c, 1); /* half of the zone carries 70 %, its region the rest */
+    const char *got = picks(c);
+    ck_assert_msg(strncmp(got, "2:", 2) == 0 && strstr(got, " 3:") && !strstr(got, "4:"), "%s", got);
+    eject(c, 2);
+    ck_assert_str_eq(picks(c), "3:300");
+    eject(c, 3);
+    ck_assert_str_eq(picks(c), "4:300");
+    advance(20);
+    ck_assert_str_eq(picks(c), "1:150 2:150");
+    ck_assert_int_eq(up_pick(c, NULL, &first), ERR_OK);
+    struct up_choice how = {.tried = &first, .n_tried = 1, .elsewhere = true};
+    ck_assert_int_eq(up_pick(c, &how, &h), ERR_OK);
+    ck_assert_int_eq(digit(h), 3);
+    learn(PROG_INBOUND, "", &self_in("s/a")->prog); /* the proxy is elsewhere */
+    ck_assert_str_eq(picks(c), "4:300");
+    up_cluster_unref(c);
+}
+END_TEST
+
+START_TEST(places_by_share)
+{
+    struct up_cluster *c = cluster("1", to_both);
+    int n[5] = {0};
+
+    learn_places();
+    learn(PROG_INBOUND, "", &self_in("r/a")->prog);
+    for (int i = 0; i < 10000; i++) {
+        struct up_host *h;
+        ck_assert_int_eq(up_pick(c, NULL, &h), ERR_OK);
+        n[digit(h)]++;
+    }
+    ck_assert_int_eq(n[4], 0);
+    ck_assert_int_ge(n[1] + n[2], 6700);
+    ck_assert_int_le(n[1] + n[2], 7300);
+    ck_assert_int_le(abs(n[1] - n[2]), 300);
+    learn(PROG_INBOUND, "", &self_in("s/a")->prog); /* the distribution is not for it */
+    ck_assert_str_eq(picks(c), "1:75 2:75 3:75 4:75");
     up_cluster_unref(c);
 }
 END_TEST
@@ -371,7 +565,7 @@ START_TEST(direct)
     struct up_cluster *same = up_cluster_direct(w, "PassthroughCluster", &addr);
     ck_assert_ptr_eq(c, same);
     up_cluster_unref(same);
-    ck_assert_int_eq(up_pick(c, NULL, 0, &h), ERR_OK);
+    ck_assert_int_eq(up_pick(c, NULL, &h), ERR_OK);
     ck_assert_int_eq(up_host_tls(h, &tls), ERR_OK);
     ck_assert(!tls);
     ck_assert_uint_eq(w->clusters.len, 1);
@@ -390,7 +584,7 @@ START_TEST(out_of_memory)
     OOM_SWEEP (n) {
         struct up_cluster *c = up_cluster_get(w, s, 0);
         struct up_host *h;
-        if (c && up_pick(c, NULL, 0, &h) == ERR_OK)
+        if (c && up_pick(c, NULL, &h) == ERR_OK)
             ck_assert(!h->gone);
         up_cluster_unref(c);
         up_fini(w); /* allocates nothing */
@@ -406,6 +600,10 @@ TESTS(cluster)
     tcase_add_test(tc, endpoints_change);
     tcase_add_loop_test(tc, ejection, 0, N_OF(health));
     tcase_add_test(tc, ejection_ends);
+    tcase_add_test(tc, panic_uses_all);
+    tcase_add_loop_test(tc, consistent_hash, 0, 2);
+    tcase_add_test(tc, places_in_order);
+    tcase_add_test(tc, places_by_share);
     tcase_add_loop_test(tc, mutual_tls, 0, N_OF(security));
     tcase_add_test(tc, service_changes);
     tcase_add_test(tc, direct);
