@@ -11,9 +11,11 @@ struct worker;
 struct down_info {
     uint64_t id; /* unique in the worker; in logs */
     bool inbound;
-    bool mtls;                     /* the peer showed a verified workload certificate */
-    struct sock_addr peer, orig;   /* who called; where the client wanted to go */
-    struct prog_inbound_port port; /* inbound: what is configured for it; borrows from `inbound` */
+    bool mtls;         /* the peer showed a verified workload certificate */
+    uint8_t protocol;  /* inbound: enum prog_protocol of the port, then as it turned out */
+    uint8_t port_mtls; /* inbound: enum prog_mtls of the port */
+    struct sock_addr peer, orig;          /* who called; where the client wanted to go */
+    const struct prog_inbound_port *port; /* inbound: borrows from `inbound_prog` */
     struct prog_inbound *inbound_prog; /* counted; NULL on the outbound side */
     int64_t start_ns;
 };

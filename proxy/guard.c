@@ -67,15 +67,17 @@ bool guard_http(struct down *d, const struct match_request *req, char detail[GUA
 
 void guard_bind(struct down_info *info, struct prog_inbound *prog)
 {
+    static const struct prog_inbound_port unlisted;
     struct prog_inbound *old = info->inbound_prog;
     uint16_t port = sock_addr_port(&info->orig);
     info->inbound_prog = prog_ref(prog);
-    info->port = (struct prog_inbound_port){.port = port, .mtls = prog->mtls};
+    info->port = &unlisted;
     for (uint32_t i = 0; i < prog->n_ports; i++)
         if (prog->ports[i].port == port)
-            info->port = prog->ports[i];
-    if (info->port.mtls == PROG_MTLS_UNSET)
-        info->port.mtls = PROG_MTLS_PERMISSIVE;
+            info->port = &prog->ports[i];
+    enum prog_mtls mtls = info->port == &unlisted ? prog->mtls : info->port->mtls;
+    info->protocol = (uint8_t)info->port->protocol;
+    info->port_mtls = (uint8_t)(mtls == PROG_MTLS_UNSET ? PROG_MTLS_PERMISSIVE : mtls);
     prog_unref(old);
 }
 
@@ -83,11 +85,11 @@ bool guard_refresh(struct down *d)
 {
     struct prog_inbound *now = d->worker->know.inbound;
     if (d->info.inbound && now && now != d->info.inbound_prog) {
-        enum prog_protocol seen = d->info.port.protocol; /* what this connection turned out to be */
+        uint8_t seen = d->info.protocol; /* what this connection turned out to be */
         guard_bind(&d->info, now);
-        d->info.port.protocol = seen;
+        d->info.protocol = seen;
     }
-    return !d->info.inbound || d->info.mtls || d->info.port.mtls != PROG_MTLS_STRICT;
+    return !d->info.inbound || d->info.mtls || d->info.port_mtls != PROG_MTLS_STRICT;
 }
 
 bool guard_still(struct down *d, const struct match_request *http, char detail[GUARD_DETAIL_MAX])

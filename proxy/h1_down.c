@@ -19,21 +19,21 @@ struct h1_down {
     struct stream *stream;       /* the request under way */
     struct buf in, out;          /* bytes of the next request; bytes that the client did not take */
     struct loop_timer timer;     /* idle, head, linger */
-    struct loop_task turn, gone; /* end of the turn: flush, go on with the next request */
+    struct loop_task task; /* end of the turn: flush, go on with the next request; closed: free */
     struct stall *stall;         /* the client is slow, and no byte went since */
     uint32_t discarded;
-    bool unanswered;
-    bool head_seen; /* of the current request */
-    bool request_done;
-    bool paused;      /* the request's body */
-    bool chunked;     /* the answer */
-    bool until_close; /* the answer ends with the connection */
-    bool raw;         /* after 101 */
-    bool close;       /* after this answer */
-    bool full;        /* the client is slow */
-    bool unread;      /* reading stopped with more to come, perhaps */
-    bool lingering;   /* told the client that we are done; waiting for its end */
-    bool eof, closed;
+    bool unanswered : 1;
+    bool head_seen : 1; /* of the current request */
+    bool request_done : 1;
+    bool paused : 1;      /* the request's body */
+    bool chunked : 1;     /* the answer */
+    bool until_close : 1; /* the answer ends with the connection */
+    bool raw : 1;         /* after 101 */
+    bool close : 1;       /* after this answer */
+    bool full : 1;        /* the client is slow */
+    bool unread : 1;      /* reading stopped with more to come, perhaps */
+    bool lingering : 1;   /* told the client that we are done; waiting for its end */
+    bool eof : 1, closed : 1;
 };
 
 /* There while bytes wait for the client; most connections never have one. */
@@ -57,7 +57,7 @@ static struct loop *loop_of(const struct h1_down *d)
 
 static void down_free(struct loop_task *t)
 {
-    struct h1_down *d = CONTAINER_OF(t, struct h1_down, gone);
+    struct h1_down *d = CONTAINER_OF(t, struct h1_down, task);
     h1_fini(&d->parser);
     mem_free(d->stall);
     buf_fini(&d->in);
@@ -81,11 +81,11 @@ static void down_close(struct h1_down *d)
     loop_timer_clear(loop_of(d), &d->timer);
     if (d->stall)
         loop_timer_clear(loop_of(d), &d->stall->timer);
-    loop_task_clear(loop_of(d), &d->turn);
+    loop_task_clear(loop_of(d), &d->task);
     chan_close(d->down.chan);
     prog_unref(d->service);
     down_leave(&d->down);
-    loop_task_add(loop_of(d), &d->gone, down_free);
+    loop_task_add(loop_of(d), &d->task, down_free);
 }
 
 static void down_abort(struct down *d)
@@ -182,8 +182,8 @@ static void turn_end(struct loop_task *t);
 
 static void later(struct h1_down *d)
 {
-    if (!d->turn.prev && !d->closed)
-        loop_task_add(loop_of(d), &d->turn, turn_end);
+    if (!d->task.prev && !d->closed)
+        loop_task_add(loop_of(d), &d->task, turn_end);
 }
 
 /* The last answer is out: say that no more comes, and give the client a moment to read it; closing
@@ -263,7 +263,7 @@ static bool flush(struct h1_down *d)
 
 static void turn_end(struct loop_task *t)
 {
-    struct h1_down *d = CONTAINER_OF(t, struct h1_down, turn);
+    struct h1_down *d = CONTAINER_OF(t, struct h1_down, task);
     if (!flush(d))
         return;
     if (d->full && buf_len(&d->out) < d->down.worker->limits->buffer_bytes / 2) {
@@ -598,7 +598,7 @@ static void down_event(void *user, unsigned events)
         return;
     }
     if (events & CHAN_WRITE && buf_len(&d->out))
-        turn_end(&d->turn);
+        turn_end(&d->task);
     if (!d->closed && events & CHAN_READ)
         readable(d);
 }

@@ -151,7 +151,7 @@ static void race_start(struct loop_timer *t)
 static enum prog_protocol port_protocol(const struct incoming *in)
 {
     if (in->down.info.inbound)
-        return in->down.info.port.protocol;
+        return in->down.info.protocol;
     return in->service ? in->service->protocol : PROG_AUTO;
 }
 
@@ -209,7 +209,7 @@ static void incoming_classify(struct incoming *in, bool eof)
 {
     struct down_info *info = &in->down.info;
     enum prog_protocol proto = port_protocol(in);
-    bool tls_possible = info->inbound && !in->tls_done && info->port.mtls != PROG_MTLS_DISABLE;
+    bool tls_possible = info->inbound && !in->tls_done && info->port_mtls != PROG_MTLS_DISABLE;
     enum sniff s = sniff(buf_slice(&in->early), tls_possible, eof);
     switch (s) {
     case SNIFF_MORE:
@@ -223,7 +223,7 @@ static void incoming_classify(struct incoming *in, bool eof)
     case SNIFF_HTTP1:
         break;
     }
-    if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {
+    if (info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT) {
         incoming_refuse(in, FLAG_NR, "plaintext_refused_by_strict_mtls");
         return;
     }
@@ -279,7 +279,7 @@ static void incoming_await(struct incoming *in)
     struct worker *w = in->down.worker;
     const struct down_info *info = &in->down.info;
     enum prog_protocol proto = port_protocol(in);
-    bool must_tls = info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT;
+    bool must_tls = info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT;
     in->may_race = !must_tls && !in->unanswered && !prog_is_http(proto);
     if (in->may_race)
         loop_timer_in(w->loop, &in->timer, RACE_AFTER_MS * NS_PER_MS, race_start);
@@ -294,13 +294,13 @@ static void tls_opened(struct incoming *in)
     in->tls_done = true;
     in->down.info.mtls = true;
     struct slice alpn = tls_chan_alpn(in->down.chan);
-    enum prog_protocol proto = in->down.info.port.protocol;
+    enum prog_protocol proto = in->down.info.protocol;
     if (slice_is(alpn, "istio-http/1.1") || slice_is(alpn, "istio-http/1.0") ||
         slice_is(alpn, "istio-h2") || slice_is(alpn, "h2") || slice_is(alpn, "http/1.1")) {
-        in->down.info.port.protocol = PROG_HTTP; /* which of them, its first bytes tell as well */
+        in->down.info.protocol = PROG_HTTP; /* which of them, its first bytes tell as well */
     } else if (prog_is_http(proto)) {
         /* The client carries it as opaque bytes; its head is looked at all the same. */
-        in->down.info.port.protocol = PROG_AUTO;
+        in->down.info.protocol = PROG_AUTO;
     }
     incoming_await(in);
 }

@@ -117,9 +117,9 @@ static void stream_record(struct stream *s)
     if (info->inbound) {
         r.peer_principal = down_principal(s->down);
         r.sni = chan_is_tls(s->down->chan) ? tls_chan_sni(s->down->chan) : SLICE_NULL;
-        r.service_host = info->port.service_host;
-        r.service_name = info->port.service_name;
-        r.service_namespace = info->port.service_namespace;
+        r.service_host = info->port->service_host;
+        r.service_name = info->port->service_name;
+        r.service_namespace = info->port->service_namespace;
     } else {
         const struct up_cluster *c = s->attempt.cluster;
         r.peer_principal = s->upstream_principal;

@@ -79,9 +79,9 @@ static void tcp_describe(const struct tcp *s, struct record *r)
     if (d->info.inbound) {
         r->peer_principal = d->chan ? down_principal(d) : SLICE_NULL;
         r->sni = d->chan && chan_is_tls(d->chan) ? tls_chan_sni(d->chan) : SLICE_NULL;
-        r->service_host = d->info.port.service_host;
-        r->service_name = d->info.port.service_name;
-        r->service_namespace = d->info.port.service_namespace;
+        r->service_host = d->info.port->service_host;
+        r->service_name = d->info.port->service_name;
+        r->service_namespace = d->info.port->service_namespace;
     } else {
         r->peer_principal = s->up && chan_is_tls(s->up) ? tls_chan_peer_spiffe(s->up) : SLICE_NULL;
         if (s->host && s->host->cluster->cfg.service_name.len) {

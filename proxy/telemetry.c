@@ -602,9 +602,9 @@ void telemetry_refused(struct worker *w, const struct down *d, const struct prog
         r.service_name = svc->name;
         r.service_namespace = svc->namespace_;
     } else if (d->info.inbound) {
-        r.service_host = d->info.port.service_host;
-        r.service_name = d->info.port.service_name;
-        r.service_namespace = d->info.port.service_namespace;
+        r.service_host = d->info.port->service_host;
+        r.service_name = d->info.port->service_name;
+        r.service_namespace = d->info.port->service_namespace;
     }
     metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_REFUSED, 1);
     telemetry_record(w, &r);

@@ -7,7 +7,7 @@
 
 void buf_init(struct buf *b, size_t max)
 {
-    *b = (struct buf){.max = max};
+    *b = (struct buf){.max = (uint32_t)MIN(max, BUF_MAX)};
 }
 
 void buf_fini(struct buf *b)
@@ -29,7 +29,7 @@ void buf_reset(struct buf *b)
 
 void buf_consume(struct buf *b, size_t n)
 {
-    b->off += n < buf_len(b) ? n : buf_len(b);
+    b->off += (uint32_t)MIN(n, buf_len(b));
     if (b->off == b->end)
         b->off = b->end = 0;
 }
@@ -37,7 +37,7 @@ void buf_consume(struct buf *b, size_t n)
 void buf_truncate(struct buf *b, size_t n)
 {
     if (n < buf_len(b))
-        b->end = b->off + n;
+        b->end = b->off + (uint32_t)n;
 }
 
 /* Make room for n bytes at the end, whatever `max` says. Bytes are moved to the front only when
@@ -49,21 +49,22 @@ static int make_room(struct buf *b, size_t n)
 
     if (b->cap - b->end >= n)
         return 0;
-    if (__builtin_add_overflow(len, n, &need)) {
+    if (__builtin_add_overflow(len, n, &need) || need > BUF_MAX + 1) {
         b->failed = ERR_LIMIT;
         return -1;
     }
     if (need <= b->cap && b->off >= len) {
         memcpy(b->p, b->p + b->off, len);
         b->off = 0;
-        b->end = len;
+        b->end = (uint32_t)len;
         return 0;
     }
     cap = b->cap ? b->cap : 64;
     while (cap < need)
-        cap = cap > SIZE_MAX / 2 ? need : cap * 2;
-    if (b->max < SIZE_MAX && cap > b->max + 1 && need <= b->max + 1)
-        cap = b->max + 1; /* one for the NUL of buf_cstr */
+        cap *= 2;
+    cap = MIN(cap, BUF_MAX + 1);
+    if (cap > (size_t)b->max + 1 && need <= (size_t)b->max + 1)
+        cap = (size_t)b->max + 1; /* one for the NUL of buf_cstr */
     if (b->off == 0) {
         p = mem_realloc(b->p, cap);
     } else {
@@ -79,8 +80,8 @@ static int make_room(struct buf *b, size_t n)
     }
     b->p = p;
     b->off = 0;
-    b->end = len;
-    b->cap = cap;
+    b->end = (uint32_t)len;
+    b->cap = (uint32_t)cap;
     return 0;
 }
 
@@ -99,7 +100,7 @@ char *buf_reserve(struct buf *b, size_t n)
 
 void buf_commit(struct buf *b, size_t n)
 {
-    b->end += n;
+    b->end += (uint32_t)n;
 }
 
 void buf_add(struct buf *b, const void *p, size_t n)
@@ -112,7 +113,7 @@ void buf_add(struct buf *b, const void *p, size_t n)
     if (!to)
         return;
     memcpy(to, p, n);
-    b->end += n;
+    b->end += (uint32_t)n;
 }
 
 void buf_add_slice(struct buf *b, struct slice s)
@@ -160,7 +161,7 @@ void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
     } else if (buf_reserve(b, (size_t)n) && make_room(b, (size_t)n + 1) == 0) {
         to = b->p + b->end;
         vsnprintf(to, (size_t)n + 1, fmt, again);
-        b->end += (size_t)n;
+        b->end += (uint32_t)n;
     }
     va_end(again);
 }

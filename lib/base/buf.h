@@ -11,15 +11,16 @@
 #include "lib/base/slice.h"
 
 struct buf {
-    char *p;     /* storage */
-    size_t off;  /* first unread byte */
-    size_t end;  /* one past the last byte */
-    size_t cap;  /* bytes of storage */
-    size_t max;  /* upper bound for unread bytes */
+    char *p;      /* storage */
+    uint32_t off; /* first unread byte */
+    uint32_t end; /* one past the last byte */
+    uint32_t cap; /* bytes of storage */
+    uint32_t max; /* upper bound for unread bytes */
     enum err_code failed;
 };
+#define BUF_MAX ((size_t)UINT32_MAX - 1)
 
-/* `max` bounds the unread bytes. Allocates nothing yet. */
+/* `max` bounds the unread bytes (BUF_MAX does so anyhow). Allocates nothing yet. */
 void buf_init(struct buf *b, size_t max);
 /* Frees the storage; the buffer can be used again. */
 void buf_fini(struct buf *b);

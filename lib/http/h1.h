@@ -79,8 +79,8 @@ struct h1_parser {
     bool upgrade;        /* the request asked for another protocol: it may be switched to */
     bool interim;        /* the head was of a 1xx answer: another head follows */
     enum h1_refusal refusal;
-    uint64_t left;       /* of the body or chunk */
     uint32_t scanned;    /* bytes of `kept` known to hold no end */
+    uint64_t left;       /* of the body or chunk */
     struct buf kept;     /* a head, chunk line or trailer section that is not whole yet */
     char *hop;           /* what Connection names, "a,b": not to be passed on as a trailer, either */
 };

@@ -43,9 +43,9 @@ struct chan {
     void *user;
     struct loop *loop;
     enum err_code failure; /* ERR_OK while healthy */
-    int os_errno;          /* errno behind an IO failure, 0 when none */
+    int16_t os_errno;      /* errno behind an IO failure, 0 when none */
+    bool open;             /* CHAN_OPEN was reported */
     uint64_t bytes_in, bytes_out;
-    bool open; /* CHAN_OPEN was reported */
 };
 
 /* Owner and callback may change during life (a sniffed connection moves to its codec). */

@@ -133,7 +133,7 @@ static void call_finished(struct kube_call *call, CURLcode rc)
     if (call->ended_by_user)
         err_set(&resp.err, ERR_CLOSED, "ended by the reader");
     else if (call->too_big)
-        err_set(&resp.err, ERR_LIMIT, "answer longer than %zu bytes", call->in.max);
+        err_set(&resp.err, ERR_LIMIT, "answer longer than %u bytes", call->in.max);
     else if (rc != CURLE_OK)
         err_set(&resp.err, err_of_curl(rc), "%s: %s", call->client->host, curl_easy_strerror(rc));
     else
