@@ -190,6 +190,7 @@ int tls_lean(struct err *err)
         RAND_set_DRBG_type(NULL, "HASH-DRBG", NULL, NULL, "SHA2-256") != 1 ||
         !OSSL_PROVIDER_load(NULL, "tulle"))
         return tls_err(err, ERR_INTERNAL, "OpenSSL provider");
+    tls_ec_direct();
     lean = true;
     return 0;
 }

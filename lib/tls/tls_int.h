@@ -36,6 +36,13 @@ static inline void tls_certp(X509 **cert)
     X509_free(*cert);
 }
 
+/* --- keys on elliptic curves without the detour of OpenSSL 3.0 (ec.c) --- */
+/* For the process, once, before there are threads. Keys are then to be made by tls_ec_key, and curves
+ * named as OpenSSL does: prime256v1, not P-256. */
+void tls_ec_direct(void);
+/* Takes a key of any kind; the one to use in its place. NULL stays NULL; NULL also without memory. */
+EVP_PKEY *tls_ec_key(EVP_PKEY *key);
+
 /* --- certificates --- */
 BIO *tls_bio_of(struct slice s); /* reads from `s`, borrowed; NULL when empty */
 /* An encrypted key would make OpenSSL ask at a terminal; this says no. */

@@ -59,7 +59,8 @@ int tls_no_password(char *buf, int size, int rwflag, void *u)
 EVP_PKEY *tls_pem_key(struct slice pem, struct err *err)
 {
     CLEANUP(tls_biop) BIO *bio = tls_bio_of(pem);
-    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL) : NULL;
+    EVP_PKEY *key =
+        bio ? tls_ec_key(PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL)) : NULL;
 
     if (!key)
         tls_err(err, ERR_INVALID, "private key");
@@ -89,7 +90,7 @@ static int key_pem(EVP_PKEY *key, char **ret_pem, struct err *err)
 
 int x509_key_new(char **ret_pem, struct err *err)
 {
-    CLEANUP(tls_keyp) EVP_PKEY *key = EVP_EC_gen("P-256");
+    CLEANUP(tls_keyp) EVP_PKEY *key = tls_ec_key(EVP_EC_gen("prime256v1"));
 
     if (!key)
         return tls_err(err, ERR_INTERNAL, "making a private key");
@@ -337,7 +338,7 @@ static int cert_pem(X509 *cert, char **ret, struct err *err)
 int x509_ca_new(const char *trust_domain, int64_t wall_ns, int64_t life_s, char **ret_key_pem,
                 char **ret_cert_pem, struct err *err)
 {
-    CLEANUP(tls_keyp) EVP_PKEY *key = EVP_EC_gen("P-256");
+    CLEANUP(tls_keyp) EVP_PKEY *key = tls_ec_key(EVP_EC_gen("prime256v1"));
     CLEANUP(tls_certp) X509 *cert = X509_new();
     CLEANUP(tls_pem_freep) char *key_text = NULL;
     int64_t now_s = wall_ns / NS_PER_S;

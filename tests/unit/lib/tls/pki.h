@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/tls/tls.h"
-#include "lib/tls/x509.h"
+#include "lib/tls/tls_int.h"
 
 #define WALL_NS (INT64_C(1790000000) * NS_PER_S) /* 2026-09-21 */
 
@@ -57,6 +56,19 @@ static inline struct pki_id pki_workload(const struct pki_ca *ca, const char *sp
 }
 
 /* A certificate as OpenSSL's configuration text says, whether it makes sense or not. */
+/* A key on the curve of this name ("P-256", ...). */
+static inline EVP_PKEY *pki_ec_key(const char *curve)
+{
+    static const char *const names[][2] = {{"P-224", "secp224r1"},
+                                           {"P-256", "prime256v1"},
+                                           {"P-384", "secp384r1"},
+                                           {"P-521", "secp521r1"}};
+
+    for (size_t i = 0; i < N_OF(names); i++)
+        if (strcmp(curve, names[i][0]) == 0)
+            return tls_ec_key(EVP_EC_gen(names[i][1]));
+    return NULL;
+}
 struct pki_odd {
     const char *san, *usage, *ext_usage, *basic;
     const char *curve; /* NULL: P-256; "rsa1024" */
@@ -66,11 +78,11 @@ struct pki_odd {
 static inline struct pki_id pki_odd(const struct pki_ca *ca, const struct pki_odd *odd)
 {
     BIO *kb = BIO_new_mem_buf(ca->key, -1), *cb = BIO_new_mem_buf(ca->cert, -1);
-    EVP_PKEY *ca_key = PEM_read_bio_PrivateKey(kb, NULL, NULL, NULL);
+    EVP_PKEY *ca_key = tls_ec_key(PEM_read_bio_PrivateKey(kb, NULL, NULL, NULL));
     X509 *ca_cert = PEM_read_bio_X509(cb, NULL, NULL, NULL), *x = X509_new();
     EVP_PKEY *key = odd->curve && strcmp(odd->curve, "rsa1024") == 0
                         ? EVP_RSA_gen(1024)
-                        : EVP_EC_gen(odd->curve ? odd->curve : "P-256");
+                        : pki_ec_key(odd->curve ? odd->curve : "P-256");
     const struct {
         int nid;
         const char *text;

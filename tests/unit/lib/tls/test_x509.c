@@ -161,7 +161,7 @@ END_TEST
 static char *csr(EVP_PKEY *key, const char *san, bool sign_with_another)
 {
     X509_REQ *req = X509_REQ_new();
-    EVP_PKEY *other = EVP_EC_gen("P-256");
+    EVP_PKEY *other = pki_ec_key("P-256");
     STACK_OF(X509_EXTENSION) *exts = sk_X509_EXTENSION_new_null();
     BIO *bio = BIO_new(BIO_s_mem());
     char *p, *ret;
@@ -206,7 +206,7 @@ START_TEST(requests_are_checked)
 {
     const char *kind = requests[_i].key;
     EVP_PKEY *key = strcmp(kind, "ED25519") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
-                    : kind[0] == 'P'             ? EVP_EC_gen(kind)
+                    : kind[0] == 'P'             ? pki_ec_key(kind)
                                                  : EVP_RSA_gen((unsigned)atoi(kind));
     char *pem = csr(key, requests[_i].san, requests[_i].forged);
     struct x509_csr_info info;
@@ -270,7 +270,7 @@ END_TEST
 
 START_TEST(an_encrypted_key_is_an_error_not_a_question)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
+    EVP_PKEY *key = pki_ec_key("P-256");
     BIO *bio = BIO_new(BIO_s_mem());
     unsigned char spki[X509_SPKI_MAX];
     size_t len;
