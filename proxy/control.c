@@ -167,6 +167,21 @@ void control_want(struct control *c, struct worker *from, enum prog_kind kind, s
     mailbox_send(&c->mailbox, &want->mail);
 }
 
+void control_need(struct control *c, enum prog_kind kind, struct slice key)
+{
+    bool is_new;
+    struct known *k = known_get(c, kind, key, &is_new);
+    if (!k || !is_new)
+        return;
+    k->asked_ns = loop_now(c->loop);
+    if (c->want) {
+        c->want(c->user, k);
+        return;
+    }
+    k->state = PROG_ABSENT;
+    k->answered = true;
+}
+
 /* --- learning --------------------------------------------------------------------------------------- */
 
 /* False: it is of no interest any more, and the workers need not hear of it. */

@@ -61,6 +61,9 @@ struct control {
     void (*drop)(void *user, const struct known *k);
     /* After each batch, when it is stored and sent on. `first`: ready just now. */
     void (*learned)(void *user, bool first);
+    /* After that: why a resource is of no use (-1, *err), or 0. May be NULL. */
+    int (*judge)(void *user, enum prog_kind kind, struct slice key, struct err *err);
+    bool gateway; /* wants LISTENERS, too */
     void *user;
 };
 
@@ -72,6 +75,11 @@ int control_add_worker(struct control *c, struct worker *w, struct err *err);
 /* A worker met a key that it does not know (any thread). The answer comes as a know_batch in the
  * worker's mailbox; what is known already is answered at once. */
 void control_want(struct control *c, struct worker *from, enum prog_kind kind, struct slice key);
+/* The control thread itself wants a resource, for as long as control_need_no_more is not told that it
+ * does not. */
+void control_need(struct control *c, enum prog_kind kind, struct slice key);
+void control_need_no_more(struct control *c, enum prog_kind kind,
+                          bool (*unneeded)(void *user, struct slice key), void *user);
 /* Store a batch and tell every worker (control thread). Takes the batch. */
 void control_learn(struct control *c, struct know_batch *b);
 /* Read a compiled file's bytes: every resource in it is learned, and what is not in it is absent. */

@@ -32,6 +32,7 @@ struct data {
     unsigned n_workers;
     struct identity *identity;   /* NULL: plaintext only (standalone without PEM files) */
     struct discovery *discovery; /* NULL: standalone */
+    struct gateway *gateway;     /* NULL: a sidecar */
     struct dns *dns[2];          /* IPv4, IPv6; NULL: no capture */
     struct admin *admin;
     struct loop_signal signals;

@@ -176,7 +176,7 @@ void discovery_drop(void *user, const struct known *k)
  * with the versions held, so that an unchanged reconnect moves next to nothing. */
 static void greet(struct discovery *d)
 {
-    static const enum prog_kind always[] = {PROG_SETTINGS, PROG_INBOUND, PROG_NAMES};
+    static const enum prog_kind always[] = {PROG_SETTINGS, PROG_INBOUND, PROG_NAMES, PROG_LISTENERS};
     struct control *c = d->opts.control;
     struct wire_hello hello = {
         .pod = slice_str(d->opts.pod),
@@ -186,7 +186,7 @@ static void greet(struct discovery *d)
         .node = slice_str(d->opts.node),
         .protocol = 1,
     };
-    for (size_t i = 0; i < N_OF(always); i++) {
+    for (size_t i = 0; i < N_OF(always) - (c->gateway ? 0 : 1); i++) {
         struct known none = {.kind = always[i]};
         const struct known *k = control_find(c, always[i], SLICE_NULL);
         add_want(d, k ? k : &none);
@@ -194,7 +194,7 @@ static void greet(struct discovery *d)
     for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
         const struct known *k = e->value;
         if (k->kind != PROG_SETTINGS && k->kind != PROG_INBOUND && k->kind != PROG_NAMES &&
-            !k->dropped)
+            k->kind != PROG_LISTENERS && !k->dropped)
             add_want(d, k);
     }
     send_message(d, &(struct wire_client){.hello = &hello, .want = d->wants, .n_want = d->n_wants});
@@ -228,6 +228,25 @@ static void take_resource(struct know_batch *b, const struct wire_resource *r, s
             .kind = r->kind, .key = r->key, .version = r->version, .reason = SL("out of memory")};
 }
 
+/* It was understood; is it of use? (A certificate may not fit its key, a port may be taken.) */
+static void judge_resource(struct control *c, const struct wire_resource *r, struct arena *a,
+                           struct wire_ack *ack)
+{
+    struct err err = {0};
+    if (r->state != PROG_VALUE || !c->judge || c->judge(c->user, r->kind, r->key, &err) == 0)
+        return;
+    for (uint32_t i = 0; i < ack->n_rejected; i++)
+        if (ack->rejected[i].kind == r->kind && slice_eq(ack->rejected[i].key, r->key))
+            return;
+    LOG(ERROR, "Resource is of no use", "kind=%s key=%.*s reason=%s", prog_kind_name(r->kind),
+        SL_FMT(r->key), err.msg);
+    ack->rejected[ack->n_rejected++] =
+        (struct wire_rejected){.kind = r->kind,
+                               .key = r->key,
+                               .version = r->version,
+                               .reason = arena_slice(a, slice_str(err.msg))};
+}
+
 static void take_push(struct discovery *d, const struct wire_push *push, struct arena *a)
 {
     struct know_batch *b = mem_zalloc(sizeof *b);
@@ -242,6 +261,8 @@ static void take_push(struct discovery *d, const struct wire_push *push, struct 
     for (uint32_t i = 0; i < push->n_resource; i++)
         take_resource(b, &push->resource[i], a, rejected, &ack.n_rejected);
     control_learn(d->opts.control, b);
+    for (uint32_t i = 0; i < push->n_resource; i++)
+        judge_resource(d->opts.control, &push->resource[i], a, &ack);
     send_message(d, &(struct wire_client){.ack = &ack});
 }
 

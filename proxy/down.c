@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/down.h"
 
+#include "lib/base/mem.h"
+#include "proxy/gates.h"
 #include "proxy/worker.h"
 
 void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct chan *chan,
@@ -16,7 +18,7 @@ void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct ch
         d->next->prev = &d->next;
     w->downs = d;
     w->n_downs++;
-    atomic_fetch_add_explicit(info->inbound ? &w->n_inbound : &w->n_outbound, 1,
+    atomic_fetch_add_explicit(down_serves(info) ? &w->n_inbound : &w->n_outbound, 1,
                               memory_order_relaxed);
 }
 
@@ -29,7 +31,7 @@ void down_leave(struct down *d)
         d->next->prev = d->prev;
     d->prev = NULL;
     d->worker->n_downs--;
-    atomic_fetch_sub_explicit(d->info.inbound ? &d->worker->n_inbound : &d->worker->n_outbound, 1,
+    atomic_fetch_sub_explicit(down_serves(&d->info) ? &d->worker->n_inbound : &d->worker->n_outbound, 1,
                               memory_order_relaxed);
     down_info_fini(&d->info);
 }
@@ -38,4 +40,8 @@ void down_info_fini(struct down_info *info)
 {
     prog_unref(info->inbound_prog);
     info->inbound_prog = NULL;
+    gates_unref(info->gates);
+    info->gates = NULL;
+    mem_free(info->sni);
+    info->sni = NULL;
 }

@@ -18,7 +18,17 @@ struct down_info {
     const struct prog_inbound_port *port; /* inbound: borrows from `inbound_prog` */
     struct prog_inbound *inbound_prog; /* counted; NULL on the outbound side */
     int64_t start_ns;
+    /* Of a gateway's connection; `gates` NULL: a sidecar's. */
+    struct gates *gates;          /* counted: the picture that the next two are of */
+    const struct prog_gate *gate; /* NULL until it is chosen */
+    uint32_t gate_port;           /* index */
+    char *sni;                    /* that it asked for, owned; NULL: none */
 };
+/* Somebody calls us, not our application somebody else: such connections are guarded, and drained. */
+static inline bool down_serves(const struct down_info *i)
+{
+    return i->inbound || i->gates;
+}
 
 enum down_kind { DOWN_INCOMING, DOWN_TCP, DOWN_HTTP };
 struct down {
@@ -50,6 +60,15 @@ static inline struct slice down_principal(const struct down *d)
     return d->info.mtls ? tls_chan_peer_spiffe(d->chan) : SLICE_NULL;
 }
 
+/* The name that its TLS asked for; null: none. Borrows. */
+static inline struct slice down_sni(const struct down *d)
+{
+    return d->info.sni          ? slice_str(d->info.sni)
+           : chan_is_tls(d->chan) ? tls_chan_sni(d->chan)
+                                  : SLICE_NULL;
+}
+/* A caller is of this mesh: its trust domain is. `user` is the worker. */
+enum err_code incoming_judge(void *user, struct slice id, struct err *err);
 /* A listener got a connection (fd is taken). */
 struct listener;
 void incoming_start(struct listener *l, int fd, const struct sock_addr *peer);

@@ -85,6 +85,22 @@ static void known_drop(struct control *c, struct known *k)
         known_erase(c, c->dropped.head);
 }
 
+void control_need_no_more(struct control *c, enum prog_kind kind,
+                          bool (*unneeded)(void *user, struct slice key), void *user)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
+            struct known *k = e->value;
+            if (k->kind != kind || !unneeded(user, slice_of(k->key, k->key_len)))
+                continue;
+            known_drop(c, k);
+            again = true; /* the table moved under the walk */
+            break;
+        }
+    }
+}
+
 /* Let go of all that the batch names, here, at the operator and in every worker, or, without
  * memory, of nothing. Takes the batch. How many went. */
 static size_t going_go(struct control *c, struct know_batch *b)

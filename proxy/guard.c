@@ -27,7 +27,7 @@ static void log_dry_run(const struct down *d, const struct authz_verdict *v)
 
 static bool guard(struct down *d, const struct match_request *http, bool again, char *detail)
 {
-    if (!d->info.inbound)
+    if (!down_serves(&d->info))
         return true;
     const struct prog_inbound *in = d->info.inbound_prog;
     if (in->n_policies == 0 && in->closed.len == 0)
@@ -38,7 +38,7 @@ static bool guard(struct down *d, const struct match_request *http, bool again, 
         .source = address_of(&d->info.peer),
         .destination = address_of(&d->info.orig),
         .port = sock_addr_port(&d->info.orig),
-        .sni = chan_is_tls(d->chan) ? tls_chan_sni(d->chan) : SLICE_NULL,
+        .sni = down_sni(d),
         .http = http,
         .trust_domain = s ? s->trust_domain : SLICE_NULL,
         .trust_domain_aliases = s ? &s->trust_domain_aliases : NULL,
@@ -84,7 +84,7 @@ void guard_bind(struct down_info *info, struct prog_inbound *prog)
 bool guard_refresh(struct down *d)
 {
     struct prog_inbound *now = d->worker->know.inbound;
-    if (d->info.inbound && now && now != d->info.inbound_prog) {
+    if (down_serves(&d->info) && now && now != d->info.inbound_prog) {
         uint8_t seen = d->info.protocol; /* what this connection turned out to be */
         guard_bind(&d->info, now);
         d->info.protocol = seen;

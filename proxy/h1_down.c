@@ -138,10 +138,10 @@ static void go_idle(struct h1_down *d)
 {
     struct worker *w = d->down.worker;
     int64_t wait = w->limits->idle_timeout_ns;
-    if (d->down.info.inbound)
+    if (down_serves(&d->down.info))
         wait +=
             wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
-    if (d->down.info.inbound && w->draining)
+    if (down_serves(&d->down.info) && w->draining)
         wait = w->no_idle ? 0 : MIN(wait, worker_drain_grace(w));
     buf_fini(&d->in);
     loop_timer_in(loop_of(d), &d->timer, wait, timer_close);
@@ -333,7 +333,7 @@ static void on_head(struct stream *s, const struct http_head *head)
     if (head->status == 101)
         d->raw = true;
     else if (!s->req.keep_alive || !rest_is_small(d) ||
-             (d->down.info.inbound && d->down.worker->draining))
+             (down_serves(&d->down.info) && d->down.worker->draining))
         d->close = true;
     if (h1_write_response(&d->out, &h, d->close) != ERR_OK) {
         d->close = true; /* nothing sensible can follow */

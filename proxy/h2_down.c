@@ -87,9 +87,9 @@ static void go_idle(struct h2_down *d)
     struct worker *w = d->down.worker;
     int64_t wait = w->limits->idle_timeout_ns;
 
-    if (d->down.info.inbound)
+    if (down_serves(&d->down.info))
         wait += wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
-    if (d->down.info.inbound && w->draining)
+    if (down_serves(&d->down.info) && w->draining)
         goodbye(d, w->no_idle ? 0 : worker_drain_grace(w));
     else
         loop_timer_in(loop_of(d), &d->timer, wait, idle_over);
@@ -357,6 +357,6 @@ void h2_down_start(struct worker *w, struct chan *chan, struct down_info *info,
     d->unanswered = unanswered;
     loop_timer_in(loop_of(d), &d->timer, w->limits->head_timeout_ns, timer_close);
     h2_input(d->h2, early);
-    if (!d->closed && w->draining && info->inbound)
+    if (!d->closed && w->draining && down_serves(info))
         down_drain(&d->down);
 }

@@ -51,6 +51,39 @@ static int write_all(int fd, struct slice s)
     return 0;
 }
 
+/* fd -1: none goes along. */
+static int send_named(int channel, const char *name, int fd, struct err *err)
+{
+    struct iovec iov = {(void *)(uintptr_t)name, strlen(name)};
+    union {
+        struct cmsghdr align;
+        char buf[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (fd >= 0) {
+        msg.msg_control = control.buf;
+        msg.msg_controllen = sizeof control.buf;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    if (sendmsg(channel, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return err_errno(err, errno, "handing %s to the supervisor", name);
+    return 0;
+}
+
+int handover_keep_fd(int channel, const char *name, int fd, struct err *err)
+{
+    return send_named(channel, name, fd, err);
+}
+
+int handover_drop(int channel, const char *name, struct err *err)
+{
+    return send_named(channel, name, -1, err);
+}
+
 int handover_keep(int channel, const char *name, struct slice bytes, struct err *err)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -62,22 +95,9 @@ int handover_keep(int channel, const char *name, struct slice bytes, struct err 
         close(fd);
         return -1;
     }
-    struct iovec iov = {(void *)(uintptr_t)name, strlen(name)};
-    union {
-        struct cmsghdr align;
-        char buf[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
-                         .msg_controllen = sizeof control.buf};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    ssize_t n = sendmsg(channel, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    int saved = errno;
+    int rc = handover_keep_fd(channel, name, fd, err);
     close(fd);
-    return n < 0 ? err_errno(err, saved, "handing %s to the supervisor", name) : 0;
+    return rc;
 }
 
 int handover_read(int fd, char **ret, size_t *ret_len, struct err *err)
@@ -118,8 +138,11 @@ enum err_code handover_receive(int channel, char name[HANDOVER_NAME_MAX], int *r
     if (n == 0)
         return ERR_EOF;
     name[n] = '\0';
+    *ret_fd = -1;
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+    if (!c)
+        return ERR_OK;
+    if (c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
         return ERR_PROTO;
     memcpy(ret_fd, CMSG_DATA(c), sizeof *ret_fd);
     return ERR_OK;

@@ -164,7 +164,7 @@ static void handshake_late(struct loop_timer *t)
 
 /* A caller is of this mesh when its trust domain is the mesh's own or one of its aliases; who
  * signed it is not enough, as a root may be shared (Istio: trustDomain, trustDomainAliases). */
-static enum err_code judge_caller(void *user, struct slice id, struct err *err)
+enum err_code incoming_judge(void *user, struct slice id, struct err *err)
 {
     const struct worker *w = user;
     const struct prog_settings *s = w->know.settings;
@@ -185,7 +185,7 @@ static void start_tls(struct incoming *in)
     struct worker *w = in->down.worker;
     struct err err = {0};
     race_drop(in);
-    struct tls_conn_opts opts = {.judge = judge_caller, .judge_user = w};
+    struct tls_conn_opts opts = {.judge = incoming_judge, .judge_user = w};
     struct chan *below = in->down.chan;
     in->down.chan = NULL;
     if (!w->server_tls) {

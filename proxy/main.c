@@ -15,6 +15,8 @@
 #include "lib/base/mem.h"
 #include "lib/tls/tls.h"
 #include "proxy/data.h"
+#include "proxy/filter/edge.h"
+#include "proxy/gates.h"
 #include "proxy/init.h"
 #include "proxy/telemetry.h"
 #include "proxy/trim.h"
@@ -54,6 +56,8 @@ bool data_ready(const struct data *d, const char **ret_why)
     else if (!d->control.ready)
         why = d->discovery && *discovery_problem(d->discovery) ? discovery_problem(d->discovery)
                                                                : "waiting for the operator's answer";
+    else if (d->gateway && !gateway_open(d->gateway))
+        why = "waiting for the listeners of a gateway";
     else if (!d->opened)
         why = "workers are starting";
     if (ret_why)
@@ -127,10 +131,28 @@ bool data_drained(const struct data *d)
     return d->draining && connections(d, true) == 0;
 }
 
+static void drain_tick(struct loop_timer *t);
+
 static void leave_now(struct data *d)
 {
     d->exit_code = EXIT_DRAINED;
     loop_stop(d->loop);
+}
+
+/* A gateway serves nobody beside it: it takes what still comes while the world hears that it leaves, then
+ * waits for what is under way. */
+static void gateway_drain_tick(struct data *d)
+{
+    int64_t now = loop_now(d->loop);
+    if (now >= d->leave.kill_ns || (now >= d->leave.drained_ns && connections(d, true) == 0)) {
+        leave_now(d);
+        return;
+    }
+    if (now >= d->leave.drained_ns && !d->leave.idle_closed) {
+        d->leave.idle_closed = true;
+        order_all(d, worker_drain_idle_now);
+    }
+    loop_timer_in(d->loop, &d->timer, DRAIN_POLL_MS * NS_PER_MS, drain_tick);
 }
 
 static void drain_tick(struct loop_timer *t)
@@ -139,6 +161,10 @@ static void drain_tick(struct loop_timer *t)
     const char *tables = getenv("TULLE_PROC_NET");
     /* Listeners by hand are no pod's: other users' sockets are none of our application's. */
     bool in_pod = tables || d->options.n_listen == 0;
+    if (d->gateway) {
+        gateway_drain_tick(d);
+        return;
+    }
     struct leave_view v = {.now_ns = loop_now(d->loop),
                            .app = in_pod ? app_life(tables, getuid()) : APP_UNKNOWN,
                            .inbound = connections(d, true),
@@ -288,9 +314,17 @@ static void on_learned(void *user, bool first)
         identity_roots(d->identity, d->control.settings->roots_pem);
     if (d->supervisor >= 0 && d->discovery && !d->save.prev)
         loop_task_add(d->loop, &d->save, save_now);
+    if (d->gateway)
+        gateway_learned(d->gateway);
     if (d->opened && !loop_timer_is_set(&d->settled))
         loop_timer_in(d->loop, &d->settled, RETURN_S * NS_PER_S, on_return);
     open_if_ready(d);
+}
+
+static int on_judge(void *user, enum prog_kind kind, struct slice key, struct err *err)
+{
+    struct data *d = user;
+    return d->gateway ? gateway_judge(d->gateway, kind, key, err) : 0;
 }
 
 static void on_identity(void *user)
@@ -499,6 +533,20 @@ static int start_dns(struct data *d, const struct handover_fd *fds, int n, struc
     return 0;
 }
 
+static int start_gateway(struct data *d, const struct handover_fd *fds, int n, struct err *err)
+{
+    struct gateway_opts o = {.control = &d->control,
+                             .at = d->options.gateway,
+                             .supervisor = d->supervisor,
+                             .kept = fds,
+                             .n_kept = n};
+    unsigned hops = edge_hops(getenv("PROXY_CONFIG"));
+    d->control.gateway = true;
+    for (unsigned i = 0; i < d->n_workers; i++)
+        d->workers[i].worker->trusted_hops = hops;
+    return gateway_new(&o, &d->gateway, err);
+}
+
 static int data_start(struct data *d, const struct handover_fd *fds, int n, struct err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -530,6 +578,9 @@ static int data_start(struct data *d, const struct handover_fd *fds, int n, stru
         return -1;
     if (start_dns(d, fds, n, err) < 0)
         return -1;
+    d->control.judge = on_judge;
+    if (d->options.gateway && start_gateway(d, fds, n, err) < 0)
+        return -1;
     if ((d->options.config ? start_from_files(d, err) : start_with_operator(d, fds, n, err)) < 0)
         return -1;
     return start_threads(d, err);
@@ -545,6 +596,7 @@ static void data_stop(struct data *d)
         worker_free(d->workers[i].worker);
     }
     discovery_free(d->discovery);
+    gateway_free(d->gateway);
     identity_free(d->identity);
     admin_free(d->admin);
     dns_free(d->dns[0]);

@@ -12,6 +12,7 @@ const char proxy_options_help[] =
     "  --config FILE          read the program from a compiled file (tulle compile), no operator\n"
     "  --cert FILE --key FILE --roots FILE\n"
     "                         identity as PEM files (with --config)\n"
+    "  --gateway ADDR         be a gateway: open what Gateways ask for, at this address ('*': all)\n"
     "  --namespace NAME       where short host names resolve\n"
     "  --concurrency N        worker threads (default 1)\n"
     "  --outbound ADDR=DEST   listen at ADDR for connections that mean DEST (repeatable)\n"
@@ -25,7 +26,7 @@ const char proxy_options_help[] =
     "  --seed N               seed of the random numbers (tests)\n";
 
 enum { OPT_CONFIG = 256, OPT_CERT, OPT_KEY, OPT_ROOTS, OPT_NAMESPACE, OPT_CONCURRENCY, OPT_VIRTUAL,
-       OPT_SEED, OPT_LOG_LEVEL, OPT_LOG_JSON, OPT_LISTEN };
+       OPT_SEED, OPT_GATEWAY, OPT_LOG_LEVEL, OPT_LOG_JSON, OPT_LISTEN };
 
 static const char *const listen_names[] = {"outbound", "inbound", "admin",
                                            "status",   "health",  "metrics"};
@@ -65,6 +66,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret, struct
         {"cert", required_argument, NULL, OPT_CERT},
         {"key", required_argument, NULL, OPT_KEY},
         {"roots", required_argument, NULL, OPT_ROOTS},
+        {"gateway", required_argument, NULL, OPT_GATEWAY},
         {"namespace", required_argument, NULL, OPT_NAMESPACE},
         {"concurrency", required_argument, NULL, OPT_CONCURRENCY},
         {"virtual-clock", no_argument, NULL, OPT_VIRTUAL},
@@ -91,6 +93,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret, struct
         case OPT_KEY: o.key = optarg; break;
         case OPT_ROOTS: o.roots = optarg; break;
         case OPT_NAMESPACE: o.namespace_ = optarg; break;
+        case OPT_GATEWAY: o.gateway = optarg; break;
         case OPT_VIRTUAL: o.virtual_clock = true; break;
         case OPT_LOG_LEVEL: o.log_level = optarg; break;
         case OPT_LOG_JSON: o.log_json = true; break;
@@ -115,6 +118,11 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret, struct
         return err_set(err, ERR_INVALID, "unexpected argument %s", argv[optind]);
     if ((o.cert || o.key || o.roots) && !(o.cert && o.key && o.roots && o.config))
         return err_set(err, ERR_INVALID, "--cert, --key and --roots go together and with --config");
+    struct sock_addr at;
+    if (o.gateway && strcmp(o.gateway, "*") != 0 &&
+        sock_addr_parse(slice_str(o.gateway), 0, &at) < 0)
+        return err_set(err, ERR_INVALID, "--gateway %s: must be an address, or * for all",
+                       o.gateway);
     *ret = o;
     return 0;
 }

@@ -18,6 +18,7 @@ struct proxy_listen {
 struct proxy_options {
     const char *config;        /* compiled file; NULL: an operator */
     const char *cert, *key, *roots; /* PEM files of the identity, with --config only */
+    const char *gateway;       /* address that Gateways' ports are opened at, "*": all; NULL: a sidecar */
     const char *namespace_;    /* where short names resolve; NULL: POD_NAMESPACE or "default" */
     unsigned concurrency;      /* workers */
     bool virtual_clock;        /* time stands still but for POST /clock?advance_ms=N on the admin port */

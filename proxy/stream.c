@@ -8,6 +8,7 @@
 #include "lib/data/host.h"
 #include "lib/data/urlpath.h"
 #include "mesh/match/retry.h"
+#include "proxy/gates.h"
 #include "proxy/guard.h"
 #include "proxy/filter/affinity.h"
 #include "proxy/filter/headers.h"
@@ -114,6 +115,8 @@ static void stream_record(struct stream *s)
         .orig = info->orig,
         .upstream = s->upstream_addr,
     };
+    if (info->gates)
+        r.sni = down_sni(s->down);
     if (info->inbound) {
         r.peer_principal = down_principal(s->down);
         r.sni = chan_is_tls(s->down->chan) ? tls_chan_sni(s->down->chan) : SLICE_NULL;
@@ -211,8 +214,8 @@ static void stream_answer(struct stream *s, const struct reply *reply, unsigned 
     stream_finish(s, NULL);
 }
 
-static void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
-                         struct slice text, struct slice location)
+void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
+                  struct slice text, struct slice location)
 {
     struct reply r = {.status = status,
                       .grpc = -1,
@@ -537,7 +540,7 @@ void stream_drained(struct stream *s)
 
 /* --- routing ---------------------------------------------------------------------------------------- */
 
-static struct match_request request_view(struct stream *s)
+struct match_request stream_view(struct stream *s)
 {
     _Static_assert(sizeof(struct match_field) == sizeof(struct http_field), "same layout");
     return (struct match_request){
@@ -619,7 +622,7 @@ static void route_redirect(struct stream *s, const struct match_request *view)
 /* The service is known: which route? */
 static void stream_route(struct stream *s)
 {
-    struct match_request view = request_view(s);
+    struct match_request view = stream_view(s);
     uint32_t dice = rnd_u32(loop_rnd(s->worker->loop));
     enum err_code rc = match_http(s->service, &view, dice, &s->match);
     if (rc != ERR_OK) {
@@ -694,7 +697,7 @@ static void stream_by_address(struct stream *s)
         stream_passthrough(s);
 }
 
-static void stream_known(struct stream *s, enum know_state state, struct prog_service *svc)
+void stream_known(struct stream *s, enum know_state state, struct prog_service *svc)
 {
     switch (state) {
     case KNOW_VALUE:
@@ -766,7 +769,7 @@ static void outbound_route(struct stream *s)
 
 static void inbound_route(struct stream *s)
 {
-    struct match_request view = request_view(s);
+    struct match_request view = stream_view(s);
     if (!guard_refresh(s->down)) {
         stream_reply(s, 403, FLAG_NR, "plaintext_refused_by_strict_mtls", SLICE_NULL, SLICE_NULL);
         return;
@@ -790,7 +793,7 @@ static void inbound_route(struct stream *s)
 
 bool stream_still_allowed(struct stream *s)
 {
-    struct match_request view = request_view(s);
+    struct match_request view = stream_view(s);
     return guard_still(s->down, &view, s->detail_text);
 }
 
@@ -851,6 +854,8 @@ void stream_head(struct stream *s, struct prog_service *service, bool unanswered
     }
     if (s->down->info.inbound)
         inbound_route(s);
+    else if (s->down->info.gates)
+        gate_route(s);
     else
         outbound_route(s);
 }

@@ -115,3 +115,12 @@ void stream_revoke(struct stream *s);
 /* The client took bytes again. */
 void stream_drained(struct stream *s);
 void streams_fini(struct worker *w);
+
+/* --- for what routes requests (gate.c) --- */
+/* Answer by ourselves. `text` and `location` may be null; the stream is over. */
+void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
+                  struct slice text, struct slice location);
+/* Go on with what is known of the service (`svc` with KNOW_VALUE). */
+void stream_known(struct stream *s, enum know_state state, struct prog_service *svc);
+/* The request as matches and policies see it; borrows. */
+struct match_request stream_view(struct stream *s);

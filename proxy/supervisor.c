@@ -69,7 +69,7 @@ static const struct {
     const char *name, *host; /* host NULL: every address */
     uint16_t port;
     bool per_worker, udp;
-} doors[] = {
+} doors[] = { /* a gateway has no redirect rules, hence neither workers' doors nor DNS */
     {"outbound", NULL, 15001, true, false}, {"inbound", NULL, 15006, true, false},
     {"status", NULL, 15020, false, false},  {"health", NULL, 15021, false, false},
     {"metrics", NULL, 15090, false, false}, {"admin", "127.0.0.1", 15000, false, false},
@@ -82,6 +82,8 @@ static const struct {
 static int open_doors(struct supervisor *s, const struct proxy_options *o, struct err *err)
 {
     for (size_t i = 0; i < N_OF(doors); i++) {
+        if (o->gateway && (doors[i].per_worker || strncmp(doors[i].name, "dns", 3) == 0))
+            continue;
         for (unsigned w = 0; w < (doors[i].per_worker ? o->concurrency : 1); w++) {
             struct sock_addr a;
             int fd;
@@ -176,10 +178,15 @@ static void keep(struct supervisor *s, const char *name, int fd)
     for (int i = 0; i < s->n_keeps; i++) {
         if (strcmp(s->keeps[i].name, name) == 0) {
             close(s->keeps[i].fd);
-            s->keeps[i].fd = fd;
+            if (fd >= 0)
+                s->keeps[i].fd = fd;
+            else
+                s->keeps[i] = s->keeps[--s->n_keeps];
             return;
         }
     }
+    if (fd < 0)
+        return;
     if (s->n_keeps == HANDOVER_KEEPS) {
         close(fd);
         return;

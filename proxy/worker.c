@@ -8,6 +8,7 @@
 #include "lib/base/mem.h"
 #include "proxy/control.h"
 #include "proxy/down.h"
+#include "proxy/gates.h"
 #include "proxy/stream.h"
 #include "proxy/upstream/upstream.h"
 
@@ -35,7 +36,7 @@ static void recheck_inbound(struct worker *w)
 {
     for (struct down *d = w->downs, *next; d; d = next) {
         next = d->next;
-        if (d->info.inbound && d->recheck)
+        if (down_serves(&d->info) && d->recheck)
             d->recheck(d);
     }
 }
@@ -58,7 +59,7 @@ static void on_changed(void *user, const struct know_news *n)
 
 static bool on_busy(void *user, const struct prog_service *service)
 {
-    return up_service_busy(user, service);
+    return up_service_busy(user, service) || worker_gates_need(user, service);
 }
 
 int worker_new(unsigned id, const struct clock *clock, const struct limits *limits,
@@ -138,6 +139,7 @@ int worker_open(struct worker *w, struct err *err)
         if (l->io.fd < 0 && loop_io_level(w->loop, &l->io, l->fd, LOOP_READ, on_listener, err) < 0)
             return -1;
     }
+    worker_gates_open(w);
     return 0;
 }
 
@@ -146,7 +148,7 @@ void worker_drain(struct worker *w)
     w->draining = true;
     for (struct down *d = w->downs, *next; d; d = next) {
         next = d->next;
-        if (d->info.inbound && d->drain)
+        if (down_serves(&d->info) && d->drain)
             d->drain(d);
     }
 }
@@ -156,7 +158,7 @@ void worker_drain_idle_now(struct worker *w)
     w->draining = w->no_idle = true;
     for (struct down *d = w->downs, *next; d; d = next) {
         next = d->next;
-        if (d->info.inbound && d->close_idle)
+        if (down_serves(&d->info) && d->close_idle)
             d->close_idle(d);
     }
 }
@@ -175,6 +177,7 @@ void worker_free(struct worker *w)
         return;
     while (w->downs)
         w->downs->abort(w->downs);
+    worker_gates_fini(w);
     up_fini(w);
     loop_turn(w->loop, 0, NULL); /* memory of closed objects goes at the end of a turn */
     mailbox_fini(&w->mailbox);

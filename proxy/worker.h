@@ -61,6 +61,10 @@ struct worker {
     struct sock_addr pod_address;
     struct listener *listeners;
     unsigned n_listeners;
+    struct gates *gates; /* of a gateway, the newest; NULL: none (yet) */
+    struct gate_listener *gate_listeners;
+    bool gates_open;
+    unsigned trusted_hops; /* numTrustedProxies, for gateways */
     struct down *downs; /* list of downstream connections, for draining */
     uint32_t n_downs;
     atomic_uint n_inbound, n_outbound; /* of them; read by the control thread while draining */

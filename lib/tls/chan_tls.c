@@ -324,6 +324,8 @@ static int verified(struct tls *t, X509 *leaf)
         if (!wrong)
             wrong = tls_cert_spiffe(leaf, id);
     }
+    if (!wrong && t->ctx->n_names && !tls_cert_names(leaf, t->ctx->names, t->ctx->n_names))
+        wrong = "the certificate carries none of the names that are let in";
     if (!wrong && tls_peer_of(leaf, &peer) < 0)
         wrong = "out of memory";
     if (!wrong && judge(t, &peer, why, sizeof why) != ERR_OK)

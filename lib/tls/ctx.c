@@ -22,6 +22,9 @@ static void ctx_free(struct tls_ctx *ctx)
     tls_sessions_fini(ctx);
     pthread_mutex_destroy(&ctx->lock);
     SSL_CTX_free(ctx->ssl);
+    for (uint32_t i = 0; i < ctx->n_names; i++)
+        mem_free(ctx->names[i]);
+    mem_free(ctx->names);
     mem_free(ctx->alpn);
     mem_free(ctx);
 }
@@ -97,6 +100,36 @@ static int roots_load(SSL_CTX *ssl, struct slice pem, struct err *err)
     return 0;
 }
 
+static int crls_load(SSL_CTX *ssl, struct slice pem, struct err *err)
+{
+    CLEANUP(tls_biop) BIO *bio = tls_bio_of(pem);
+    X509_STORE *store = SSL_CTX_get_cert_store(ssl);
+    unsigned n = 0;
+
+    if (!bio)
+        return pem.len ? tls_err(err, ERR_NOMEM, "revocation lists") : 0;
+    for (X509_CRL *crl; (crl = PEM_read_bio_X509_CRL(bio, NULL, tls_no_password, NULL)); n++) {
+        int ok = X509_STORE_add_crl(store, crl);
+
+        X509_CRL_free(crl);
+        if (ok != 1)
+            return tls_err(err, ERR_INVALID, "revocation lists");
+    }
+    if (!tls_pem_ended() || !n)
+        return err_set(err, ERR_INVALID, "revocation lists: one does not parse");
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    return 0;
+}
+
+static int names_copy(struct tls_ctx *ctx, const struct slice *names, uint32_t n, struct err *err)
+{
+    ctx->names = n ? mem_array(n, sizeof *ctx->names) : NULL;
+    for (uint32_t i = 0; ctx->names && i < n; i++)
+        if ((ctx->names[i] = mem_strndup(names[i].p, names[i].len)))
+            ctx->n_names++;
+    return ctx->n_names == n ? 0 : err_set(err, ERR_NOMEM, "names");
+}
+
 /* RFC 7301 3.1 */
 static int alpn_load(struct tls_ctx *ctx, const char *const *names, struct err *err)
 {
@@ -168,12 +201,16 @@ static int protocol_setup(SSL_CTX *ssl, const struct tls_ctx_opts *o)
     SSL_CTX_set_security_level(ssl, 2); /* RSA and DH of 2048 bits, no SHA-1 */
     SSL_CTX_set_num_tickets(ssl, o->server && o->resume ? 1 : 0);
     SSL_CTX_set_timeout(ssl, TLS_TICKET_LIFE_S);
-    return SSL_CTX_set_min_proto_version(ssl, o->tls12 ? TLS1_2_VERSION : TLS1_3_VERSION) &&
-           SSL_CTX_set_max_proto_version(ssl, TLS1_3_VERSION) &&
+    bool old = o->min_version ? o->min_version == 12 : o->tls12;
+
+    return SSL_CTX_set_min_proto_version(ssl, old ? TLS1_2_VERSION : TLS1_3_VERSION) &&
+           SSL_CTX_set_max_proto_version(ssl, o->max_version == 12 ? TLS1_2_VERSION
+                                                                   : TLS1_3_VERSION) &&
            SSL_CTX_set_ciphersuites(ssl, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
                                          "TLS_CHACHA20_POLY1305_SHA256") &&
-           SSL_CTX_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL") &&
-           SSL_CTX_set1_groups_list(ssl, o->tls12 ? "X25519:P-256:P-384" : "X25519:P-256");
+           SSL_CTX_set_cipher_list(ssl, o->ciphers ? o->ciphers
+                                                   : "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL") &&
+           SSL_CTX_set1_groups_list(ssl, old ? "X25519:P-256:P-384" : "X25519:P-256");
 }
 
 int tls_ctx_new(const struct tls_ctx_opts *o, struct tls_ctx **ret, struct err *err)
@@ -197,6 +234,9 @@ int tls_ctx_new(const struct tls_ctx_opts *o, struct tls_ctx **ret, struct err *
         return -1;
     if (o->server && !o->identity.chain_pem.len)
         return err_set(err, ERR_INVALID, "identity chain: a server needs one");
+    if (crls_load(ssl, o->crl_pem, err) < 0 ||
+        names_copy(ctx, o->peer_names, o->n_peer_names, err) < 0)
+        return -1;
     if (roots_load(ssl, o->roots_pem, err) < 0 || alpn_load(ctx, o->alpn, err) < 0)
         return -1;
     int required = o->peer_optional ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT;

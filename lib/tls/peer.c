@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/tls/tls_int.h"
 
@@ -36,4 +39,36 @@ void tls_peer_fini(struct tls_peer *peer)
 {
     mem_free(peer->spiffe);
     *peer = (struct tls_peer){0};
+}
+
+static void sans_free(GENERAL_NAMES **sans)
+{
+    GENERAL_NAMES_free(*sans);
+}
+
+bool tls_cert_names(const X509 *cert, char *const *names, uint32_t n)
+{
+    CLEANUP(sans_free)
+    GENERAL_NAMES *sans = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(sans); i++) {
+        const GENERAL_NAME *san = sk_GENERAL_NAME_value(sans, i);
+        struct slice s = SLICE_NULL;
+        char ip[INET6_ADDRSTRLEN];
+
+        if (san->type == GEN_DNS || san->type == GEN_URI || san->type == GEN_EMAIL) {
+            s = slice_of(ASN1_STRING_get0_data(san->d.ia5), (size_t)ASN1_STRING_length(san->d.ia5));
+        } else if (san->type == GEN_IPADD) {
+            int len = ASN1_STRING_length(san->d.iPAddress);
+
+            if ((len == 4 || len == 16) &&
+                inet_ntop(len == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(san->d.iPAddress),
+                          ip, sizeof ip))
+                s = slice_str(ip);
+        }
+        for (uint32_t k = 0; s.len && k < n; k++)
+            if (slice_is(s, names[k]))
+                return true;
+    }
+    return false;
 }

@@ -34,6 +34,12 @@ struct tls_ctx_opts {
                                 id; host names are not looked at */
     const char *const *alpn; /* NULL-terminated, in order of preference; may be NULL */
     bool tls12;              /* allow TLS 1.2 (origination, webhooks); mesh contexts: 1.3 only */
+    int min_version, max_version; /* 12 or 13; 0: as tls12 says, and 1.3 */
+    const char *ciphers;     /* of TLS 1.2, as OpenSSL lists them; NULL: ours */
+    struct slice crl_pem;    /* revocation lists; with any, each issuer of the peer needs one */
+    const struct slice *peer_names; /* the peer's leaf must carry one of these as DNS, URI, address or
+                                mail SAN, exactly; borrowed for the call only */
+    uint32_t n_peer_names;
     bool resume;             /* session tickets (server) and session reuse (client) */
 };
 /* Build a context. The error names the bad part ("identity chain", "roots"). */

@@ -54,6 +54,9 @@ const char *tls_cert_spiffe(const X509 *cert, char ret[X509_SPIFFE_MAX]);
 /* End of validity, seconds of civil time. */
 int64_t tls_cert_end_s(const X509 *cert);
 
+/* Does the certificate carry one of the names? */
+bool tls_cert_names(const X509 *cert, char *const *names, uint32_t n);
+
 /* --- contexts --- */
 enum {
     TLS_SUITES = 3,         /* of TLS 1.3 */
@@ -86,6 +89,8 @@ struct tls_ctx {
     SSL_CTX *ssl;
     atomic_uint refs;
     bool server, verify_peer, spiffe, resume;
+    char **names; /* one of which the peer must carry */
+    uint32_t n_names;
     unsigned char *alpn; /* RFC 7301 3.1 list */
     unsigned alpn_len;
     pthread_mutex_t lock; /* for what follows: contexts are shared by worker threads */

@@ -463,7 +463,8 @@ void routes_of_vs(struct cc *c, struct builder *b, const struct ix_object *o,
         b->s->tcp = CC_ARRAY(c, struct prog_tcp_route, (size_t)o->vs->n_tls + o->vs->n_tcp + 1);
         if (protocol != PROG_TCP)
             l4_routes(c, b, o, "tls", o->vs->tls, o->vs->n_tls);
-        l4_routes(c, b, o, "tcp", o->vs->tcp, o->vs->n_tcp);
+        if (!b->gate || protocol != PROG_TLS) /* where TLS goes through, names route */
+            l4_routes(c, b, o, "tcp", o->vs->tcp, o->vs->n_tcp);
     }
     if (!fallback || c->nomem)
         return;

@@ -4,6 +4,7 @@
 Every scenario has a loopback network of its own, so that they can run side by side and with fixed
 port numbers: pods, their applications and the proxy's listeners are addresses of 127.0.0.0/8.
 """
+import base64
 import concurrent.futures
 import errno
 import fcntl
@@ -572,7 +573,16 @@ class Scenario:
                         "\n" + eps if eps else " []"))
         for o in self.objects:
             out.append(o)
-        return "---\n".join(out).replace("$PORT", str(self.port))
+        return self.with_certs("---\n".join(out)).replace("$PORT", str(self.port))
+
+    def with_certs(self, text):
+        """$CERT(x), $KEY(x), $CRL(x): files of a certificate, in base64, as Secrets hold them."""
+        ends = {"CERT": ".pem", "KEY": ".key", "CRL": ".crl"}
+
+        def file(m):
+            with open(os.path.join(self.dir, m.group(2) + ends[m.group(1)]), "rb") as f:
+                return base64.b64encode(f.read()).decode()
+        return re.sub(r"\$(CERT|KEY|CRL)\(([^)]*)\)", file, text)
 
     def compile(self, pod):
         source = os.path.join(self.dir, "objects.yaml")
@@ -600,7 +610,7 @@ class Scenario:
         open(self.dir + "/index.txt", "a").close()
         self.openssl("ca", "-config", "ca.cnf", "-batch", "-notext", "-extensions", "x", "-startdate",
                      "20200101000000Z", "-enddate", "20400101000000Z", "-in", file + ".csr", "-out",
-                     file + ".pem", "-keyfile", "ca.key", *how)
+                     file + ".pem", *([] if "-keyfile" in how else ["-keyfile", "ca.key"]), *how)
 
     def key(self, file, subject):
         self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -616,6 +626,15 @@ class Scenario:
         self.sign(file, "subjectAltName=critical,URI:%s\nextendedKeyUsage=serverAuth,clientAuth\n"
                   "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n" % spiffe,
                   "-cert", "ca.pem")
+
+    def authority(self, name):
+        if not os.path.exists(self.dir + "/%s.pem" % name):
+            self.key(name, "/O=" + name)
+            self.sign(name, "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
+                      "subjectKeyIdentifier=hash\n", "-selfsign", *self.by(name))
+
+    def by(self, ca):
+        return [] if ca == "ca" else ["-keyfile", ca + ".key"]
 
     # --- running ------------------------------------------------------------------------------
     def run(self):
@@ -851,6 +870,102 @@ class Scenario:
                       "--roots", self.dir + "/ca.pem"]
         extra += [w for w in words if w.startswith("--")]
         Proxy(self, pod, config, extra, listens, "log-unread" in words)
+
+    def do_gateway(self, pod, *words):
+        """The pod's proxy as a gateway at the pod's address."""
+        self.pod(pod)
+        extra = ["--gateway", self.address(pod)] + [w for w in words if w.startswith("--")]
+        if pod in self.identities:
+            extra += ["--cert", "%s/%s.pem" % (self.dir, pod), "--key", "%s/%s.key" % (self.dir, pod),
+                      "--roots", self.dir + "/ca.pem"]
+        Proxy(self, pod, self.compile(pod), extra, [], "log-unread" in words)
+
+    def do_cert(self, name, *words):
+        """A certificate of these names (DNS SANs, or "URI:..."), by the scenario's CA or `ca=`."""
+        named, sans = options(words)
+        ca = named.get("ca", ["ca"])[0]
+        self.authority(ca)
+        self.key(name, "/O=" + name)
+        self.sign(name, "subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n"
+                  "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n" %
+                  ",".join(w if ":" in w else "DNS:" + w for w in sans),
+                  "-cert", ca + ".pem", *self.by(ca))
+
+    def do_use_cert(self, name, other):
+        """From here on `name` is a copy of the other certificate; proxies see it at their `reload`."""
+        for end in (".pem", ".key"):
+            shutil.copy(os.path.join(self.dir, other + end), os.path.join(self.dir, name + end))
+
+    def do_revoke(self, name):
+        """A revocation list of the scenario's CA with this certificate on it: $CRL(ca)."""
+        with open(self.dir + "/%s.pem" % name) as f:
+            need(f.read(), "no certificate")
+        self.openssl("ca", "-config", "ca.cnf", "-revoke", name + ".pem", "-keyfile", "ca.key",
+                     "-cert", "ca.pem")
+        self.openssl("ca", "-config", "ca.cnf", "-gencrl", "-crldays", "9000", "-out", "ca.crl",
+                     "-keyfile", "ca.key", "-cert", "ca.pem", "-crl_lastupdate", "20200101000000Z")
+
+    def do_curl(self, pod, url, *words):
+        """The real curl, through the gateway of the pod. A failure has status 0 and curl's words."""
+        words = [w.replace("$DIR", self.dir) for w in words]
+        p = subprocess.run(["curl", "-sS", "-i", "--max-time", "10", "--cacert", self.dir + "/ca.pem",
+                            "--connect-to", "::%s:" % self.address(pod), url] + words,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.dir)
+        head, _, body = p.stdout.decode("latin-1").partition("\r\n\r\n")
+        lines = head.split("\r\n")
+        fields = [(k.lower(), v.strip()) for k, _, v in (l.partition(":") for l in lines[1:])]
+        self.last = {"status": int(lines[0].split()[1]) if p.returncode == 0 and head else 0,
+                     "first": lines[0], "fields": fields, "whole": p.returncode == 0,
+                     "body": body if p.returncode == 0 else p.stderr.decode(), "received": len(body),
+                     "seconds": 0}
+
+    def do_load(self, name, pod, host, port):
+        """HTTPS requests until `load-ends`, each second one on a connection that is kept."""
+        context = ssl.create_default_context(cafile=self.dir + "/ca.pem")
+        box = {"failed": [], "saw": {}, "over": threading.Event(), "n": 0}
+
+        def dial():
+            s = context.wrap_socket(socket.create_connection((self.address(pod), int(port)), WAIT),
+                                    server_hostname=host)
+            who = dict(x[0] for x in s.getpeercert()["subject"])["organizationName"]
+            box["saw"][who] = box["saw"].get(who, 0) + 1
+            return Stream(s)
+
+        def ask(stream):
+            stream.sock.sendall(("GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host).encode())
+            first, got = stream.head()
+            need(first and first.split()[1] == "200", "answer %r" % first)
+            need(stream.body(got, lambda _: None), "cut")
+            box["n"] += 1
+
+        def work():
+            kept = None
+            while not box["over"].is_set():
+                try:
+                    kept = kept or dial()
+                    ask(kept)
+                    once = dial()
+                    ask(once)
+                    once.sock.close()
+                except (OSError, Failure) as e:
+                    box["failed"].append(repr(e))
+                    kept = None
+        box["threads"] = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+        for t in box["threads"]:
+            t.start()
+        self.running[name] = box
+        need(eventually(lambda: box["n"] > 20 or box["failed"]), "no request was answered")
+
+    def do_load_ends(self, name, *saw):
+        """No request failed, and each of these certificates was shown."""
+        box = self.running.pop(name)
+        n = box["n"]
+        need(eventually(lambda: box["n"] > n + 20 or box["failed"]), "no more answers")
+        box["over"].set()
+        for t in box["threads"]:
+            t.join(WAIT)
+        need(not box["failed"], "%d of %d failed: %s" % (len(box["failed"]), box["n"], box["failed"][:3]))
+        need(all(w in box["saw"] for w in saw), "saw %s" % box["saw"])
 
     def do_read_log(self, pod):
         self.proxies[pod].read_log()
