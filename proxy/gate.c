@@ -27,7 +27,8 @@ struct gate_listener {
     struct slice bind; /* borrows from the worker's picture */
 };
 
-/* --- the worker's listeners ------------------------------------------------------------------------- */
+/* --- the worker's listeners
+ * ------------------------------------------------------------------------- */
 
 static uint32_t port_index(const struct gates *g, uint16_t port, struct slice bind)
 {
@@ -170,7 +171,8 @@ bool worker_gates_need(const struct worker *w, const struct prog_service *servic
     return false;
 }
 
-/* --- a connection before it is known what it carries ------------------------------------------------ */
+/* --- a connection before it is known what it carries
+ * ------------------------------------------------ */
 
 struct gate_in {
     struct down down;
@@ -266,8 +268,9 @@ static void routes_answered(struct know_waiter *waiter, enum know_state state)
     struct prog_service *svc = NULL;
     char buf[1024];
     if (state == KNOW_VALUE)
-        state = know_service(&in->down.worker->know,
-                             prog_gate_key(buf, sizeof buf, in->down.info.gate->name, SL("*")), &svc);
+        state =
+            know_service(&in->down.worker->know,
+                         prog_gate_key(buf, sizeof buf, in->down.info.gate->name, SL("*")), &svc);
     routes_known(in, state, svc);
 }
 
@@ -294,8 +297,8 @@ static void become_bytes(struct gate_in *in)
     know_wait_service(k, key, &in->waiter, routes_answered);
 }
 
-
-/* --- TLS ---------------------------------------------------------------------------------------------- */
+/* --- TLS
+ * ---------------------------------------------------------------------------------------------- */
 
 static void tls_event(void *user, unsigned events)
 {
@@ -364,23 +367,25 @@ static void choose_gate(struct gate_in *in)
         become_bytes(in);
         return;
     }
-    struct tls_ctx *ctx =
-        g->tls == PROG_GATE_MESH
-            ? in->down.worker->server_tls
-            : gates_tls(info->gates, info->gate_port, (uint32_t)(g - p->gates));
+    struct tls_ctx *ctx = g->tls == PROG_GATE_MESH
+                              ? in->down.worker->server_tls
+                              : gates_tls(info->gates, info->gate_port, (uint32_t)(g - p->gates));
     if (!ctx)
         in_refuse(in, FLAG_NR, g->tls == PROG_GATE_CLOSED ? "gate_closed" : "no_certificate");
     else
         end_tls(in, ctx);
 }
 
-/* Plaintext HTTP: HTTP/2 with prior knowledge says so at once (RFC 9113 3.3); the codec of HTTP/1 refuses
- * what is neither. */
+/* Plaintext HTTP: HTTP/2 with prior knowledge says so at once (RFC 9113 3.3); the codec of HTTP/1
+ * refuses what is neither. */
 static void choose_version(struct gate_in *in)
 {
     enum sniff s = sniff(buf_slice(&in->early), false, false);
     if (s != SNIFF_MORE)
         become_http(in, s == SNIFF_HTTP2);
+    else
+        loop_timer_in(in->down.worker->loop, &in->timer, in->down.worker->limits->sniff_timeout_ns,
+                      in_late);
 }
 
 static void in_event(void *user, unsigned events)
@@ -452,14 +457,16 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
             become_bytes(in);
             return;
         }
-        loop_timer_in(w->loop, &in->timer, w->limits->idle_timeout_ns, in_late); /* as between requests */
+        loop_timer_in(w->loop, &in->timer, w->limits->idle_timeout_ns,
+                      in_late); /* as between requests */
     } else {
         loop_timer_in(w->loop, &in->timer, w->limits->sniff_timeout_ns, in_late);
     }
     in_event(in, CHAN_READ);
 }
 
-/* --- requests ------------------------------------------------------------------------------------------- */
+/* --- requests
+ * ------------------------------------------------------------------------------------------- */
 
 bool gate_refresh(struct worker *w, struct down_info *info)
 {
@@ -510,8 +517,8 @@ static void redirect_to_https(struct stream *s, struct slice host)
     stream_reply(s, to ? 301 : 500, 0, "https_redirect", SLICE_NULL, slice_str(to));
 }
 
-/* Another server of this port has the name, with its own certificate and its own demands on the client:
- * the connection that was opened for this one must not reach it (RFC 9110 15.5.20). */
+/* Another server of this port has the name, with its own certificate and its own demands on the
+ * client: the connection that was opened for this one must not reach it (RFC 9110 15.5.20). */
 static bool misdirected(const struct down_info *info, struct slice host)
 {
     const struct prog_gate_port *p = &info->gates->listeners->ports[info->gate_port];

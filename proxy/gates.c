@@ -22,7 +22,7 @@ struct door { /* one place to listen, opened for every worker */
 };
 struct gateway {
     struct gateway_opts opts;
-    struct gates *gates;     /* the newest; NULL until listeners are known */
+    struct gates *gates; /* the newest; NULL until listeners are known */
     struct door doors[PORTS_MAX];
     unsigned n_doors;
     struct handover_fd kept[PORTS_MAX];
@@ -32,7 +32,8 @@ struct gateway {
     char **marks; /* by gate as gates->tls: what its context was made of; NULL: none */
 };
 
-/* --- the picture ---------------------------------------------------------------------------------- */
+/* --- the picture
+ * ---------------------------------------------------------------------------------- */
 
 struct gates *gates_ref(struct gates *g)
 {
@@ -73,7 +74,8 @@ static struct gates *gates_new(struct prog_listeners *l)
     return g;
 }
 
-/* --- TLS contexts ----------------------------------------------------------------------------------- */
+/* --- TLS contexts
+ * ----------------------------------------------------------------------------------- */
 
 static const struct prog_credential *credential(const struct gateway *g, struct slice key)
 {
@@ -174,12 +176,14 @@ static struct tls_ctx *make(struct gateway *g, const struct prog_gate *gate, con
     }
     ctx = held(g, mark, false);
     if (err.msg[0])
-        LOG(ERROR, "Certificate cannot be used", "gate=%.*s credential=%.*s old_one_stays=%d reason=%s",
-            SL_FMT(gate->name), SL_FMT(gate->credential), ctx != NULL, err.msg);
+        LOG(ERROR, "Certificate cannot be used",
+            "gate=%.*s credential=%.*s old_one_stays=%d reason=%s", SL_FMT(gate->name),
+            SL_FMT(gate->credential), ctx != NULL, err.msg);
     return ctx;
 }
 
-/* --- certificates that are needed ------------------------------------------------------------------- */
+/* --- certificates that are needed
+ * ------------------------------------------------------------------- */
 
 static void need_credentials(struct gateway *g, const struct prog_listeners *l)
 {
@@ -208,7 +212,8 @@ static bool not_needed(void *user, struct slice key)
     return !needs(user, key);
 }
 
-/* --- sockets ------------------------------------------------------------------------------------------ */
+/* --- sockets
+ * ------------------------------------------------------------------------------------------ */
 
 static const char *door_at(const struct gateway *g, const char *bind)
 {
@@ -291,7 +296,8 @@ static struct door *door_of(struct gateway *g, const struct prog_gate_port *p)
     return NULL;
 }
 
-/* --- telling the workers ---------------------------------------------------------------------------- */
+/* --- telling the workers
+ * ---------------------------------------------------------------------------- */
 
 static struct gates_mail *mail_new(struct gates *now)
 {
@@ -350,7 +356,8 @@ static void tell(struct gateway *g, struct gates *now)
             gates_send(c->workers[w], mail[w]);
 }
 
-/* --- learning ------------------------------------------------------------------------------------------- */
+/* --- learning
+ * ------------------------------------------------------------------------------------------- */
 
 static void marks_free(struct gateway *g)
 {
@@ -431,7 +438,9 @@ int gateway_judge(const struct gateway *g, enum prog_kind kind, struct slice key
     return 0;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------- */
+/* --- life
+ * -------------------------------------------------------------------------------------------------
+ */
 
 int gateway_new(const struct gateway_opts *opts, struct gateway **ret, struct err *err)
 {

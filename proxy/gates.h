@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a gateway has open. The control thread makes a picture of the listeners and the TLS contexts of
- * their certificates, opens the sockets, and gives both to the workers; keys stay with it. A worker's
- * connections begin with the picture of their time, their requests look at the newest. */
+/* What a gateway has open. The control thread makes a picture of the listeners and the TLS contexts
+ * of their certificates, opens the sockets, and gives both to the workers; keys stay with it. A
+ * worker's connections begin with the picture of their time, their requests look at the newest. */
 #pragma once
 
 #include "lib/tls/tls.h"
@@ -15,9 +15,9 @@ struct stream;
 struct gates { /* immutable; shared by workers */
     atomic_uint refs;
     struct prog_listeners *listeners; /* counted */
-    struct tls_ctx **tls;             /* by port, then gate, in their order; NULL: nobody gets in (one
-                                         with the mesh's own identity has the worker's) */
-    uint32_t *first;                  /* of a port's in `tls` */
+    struct tls_ctx **tls; /* by port, then gate, in their order; NULL: nobody gets in (one
+                             with the mesh's own identity has the worker's) */
+    uint32_t *first;      /* of a port's in `tls` */
     uint32_t n_tls;
 };
 struct gates *gates_ref(struct gates *g);
@@ -27,13 +27,15 @@ static inline struct tls_ctx *gates_tls(const struct gates *g, uint32_t port, ui
     return g->tls[g->first[port] + gate];
 }
 
-/* --- control thread ------------------------------------------------------------------------------- */
+/* --- control thread
+ * ------------------------------------------------------------------------------- */
 struct gateway;
 struct gateway_opts {
     struct control *control;
-    const char *at;        /* address to listen on where a Gateway names none; "*": all */
-    int supervisor;        /* keeps the sockets over a restart; -1: none */
-    const struct handover_fd *kept; /* what it kept ("keep.gate..."), taken; borrowed for the call */
+    const char *at; /* address to listen on where a Gateway names none; "*": all */
+    int supervisor; /* keeps the sockets over a restart; -1: none */
+    const struct handover_fd
+        *kept; /* what it kept ("keep.gate..."), taken; borrowed for the call */
     int n_kept;
 };
 int gateway_new(const struct gateway_opts *opts, struct gateway **ret, struct err *err);
@@ -46,7 +48,8 @@ bool gateway_open(const struct gateway *g);
  * certificate without its key). 0 for others. */
 int gateway_judge(const struct gateway *g, enum prog_kind kind, struct slice key, struct err *err);
 
-/* --- workers ---------------------------------------------------------------------------------------- */
+/* --- workers
+ * ---------------------------------------------------------------------------------------- */
 /* Accept on what was opened so far. */
 void worker_gates_open(struct worker *w);
 void worker_gates_fini(struct worker *w);

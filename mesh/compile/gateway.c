@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LISTENERS: what a gateway proxy opens. Semantics of Istio's gateways: plaintext HTTP servers of a port
- * are one, TLS servers are told apart by name, a Service that selects the pod says which port of the pod
- * stands behind the number. */
+/* LISTENERS: what a gateway proxy opens. Semantics of Istio's gateways: plaintext HTTP servers of a
+ * port are one, TLS servers are told apart by name, a Service that selects the pod says which port
+ * of the pod stands behind the number. */
 #include "mesh/compile/gateway.h"
 
 #define TLS_OLDEST 12
 
-/* --- Gateways of this pod ---------------------------------------------------------------------- */
+/* --- Gateways of this pod ----------------------------------------------------------------------
+ */
 struct found {
     struct cc *c;
     const struct ix_object **p;
@@ -124,7 +125,8 @@ static enum prog_gate_tls tls_of(struct cc *c, const struct ix_object *o, uint32
     return why ? PROG_GATE_CLOSED : modes[s->tls->mode];
 }
 
-/* --- merging ----------------------------------------------------------------------------------- */
+/* --- merging -----------------------------------------------------------------------------------
+ */
 /* Some name that both would be chosen by; null: none. */
 static struct slice same_name(const struct gate *g, const struct gw_server *s)
 {
@@ -154,7 +156,8 @@ static void conflict(struct cc *c, const struct ix_object *o, uint32_t i, const 
                    SL_FMT(m->name), why);
 }
 
-/* May the server stand beside what is on its port? *ret_into: the gate that it joins, NULL a new one. */
+/* May the server stand beside what is on its port? *ret_into: the gate that it joins, NULL a new
+ * one. */
 static bool place(struct cc *c, struct gates *all, const struct ix_object *o, uint32_t i,
                   enum prog_gate_tls tls, struct gate **ret_into, bool tell)
 {
@@ -255,7 +258,8 @@ struct gates gates_of(struct cc *c, bool tell)
     return all;
 }
 
-/* --- who is bound ------------------------------------------------------------------------------ */
+/* --- who is bound ------------------------------------------------------------------------------
+ */
 static bool names_gateway(const struct api_strings *list, struct slice vs_ns,
                           const struct ix_object *gw)
 {
@@ -305,7 +309,8 @@ bool gate_takes(const struct gate *g, const struct ix_object *vs, struct slice h
     return false;
 }
 
-/* --- hosts of a gate --------------------------------------------------------------------------- */
+/* --- hosts of a gate ---------------------------------------------------------------------------
+ */
 struct hosting {
     struct cc *c;
     const struct gate *g;
@@ -389,7 +394,8 @@ static void hosts(struct cc *c, const struct gate *g, struct prog_gate *to)
         qsort(to->hosts, to->n_hosts, sizeof *to->hosts, by_host);
 }
 
-/* --- certificates ------------------------------------------------------------------------------ */
+/* --- certificates ------------------------------------------------------------------------------
+ */
 static void missing(struct cc *c, const struct gate_server *s, const char *below, struct slice name,
                     const char *what)
 {
@@ -418,8 +424,9 @@ static void check_secrets(struct cc *c, const struct gate_server *s, const struc
     const char *at = ".tls.credentialName";
 
     if (!own)
-        missing(c, s, at, to->credential,
-                "is not there, or the operator may not read it (the gateway's chart gives the right)");
+        missing(
+            c, s, at, to->credential,
+            "is not there, or the operator may not read it (the gateway's chart gives the right)");
     else if (own->broken)
         missing(c, s, at, to->credential, "holds a value that is not base64");
     else if (!own->chain.len)
@@ -439,7 +446,8 @@ static void check_secrets(struct cc *c, const struct gate_server *s, const struc
     }
 }
 
-/* --- versions and ciphers ---------------------------------------------------------------------- */
+/* --- versions and ciphers ----------------------------------------------------------------------
+ */
 static uint8_t version_of(enum gw_tls_version v, uint8_t otherwise)
 {
     return v == GW_TLS_AUTO ? otherwise : v == GW_TLS_1_3 ? 13 : TLS_OLDEST;
@@ -479,14 +487,16 @@ static void gate_tls(struct cc *c, const struct gate *g, struct prog_gate *to)
     to->subject_alt_names = cc_copy_strings(c, &t->subject_alt_names);
     if (g->tls == PROG_GATE_MESH)
         return;
-    to->credential = cc_copy(c, t->credential_name.len ? t->credential_name
-                                                       : t->credential_names.p[0]);
+    to->credential =
+        cc_copy(c, t->credential_name.len ? t->credential_name : t->credential_names.p[0]);
     to->ca_credential = cc_copy(c, t->ca_credential_name);
     check_secrets(c, s, to);
 }
 
-/* --- ports ------------------------------------------------------------------------------------- */
-/* The pod's port behind a number: what a Service that selects the pod says, else the number itself. */
+/* --- ports -------------------------------------------------------------------------------------
+ */
+/* The pod's port behind a number: what a Service that selects the pod says, else the number itself.
+ */
 static uint16_t pod_port(struct cc *c, const struct ix_pod *pod, uint16_t number)
 {
     uint16_t port = 0;
@@ -533,8 +543,8 @@ static int by_port(const void *a, const void *b)
     return d ? d : slice_cmp(x->bind, y->bind);
 }
 
-static void add_gate(struct cc *c, struct prog_listeners *l, uint32_t *cap, const struct ix_pod *pod,
-                     const struct gate *g, uint32_t n_all)
+static void add_gate(struct cc *c, struct prog_listeners *l, uint32_t *cap,
+                     const struct ix_pod *pod, const struct gate *g, uint32_t n_all)
 {
     uint16_t port = pod_port(c, pod, g->number);
     struct prog_gate_port *p = port_for(c, l, cap, g, port);
@@ -583,7 +593,8 @@ struct prog *compile_listeners(struct cc *c)
     return l ? &l->prog : NULL;
 }
 
-/* --- CREDENTIAL -------------------------------------------------------------------------------- */
+/* --- CREDENTIAL --------------------------------------------------------------------------------
+ */
 /* Does a Gateway that selects this pod name the Secret? Nobody else's gateway is told of it. The
  * Gateways count as those that wait for the certificate. */
 static bool gateway_needs(struct cc *c, struct slice name)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gates of a gateway proxy: the servers of all Gateways that select its pod, merged per port. */
+/* The gates of a gateway proxy: the servers of all Gateways that select its pod, merged per port.
+ */
 #pragma once
 
 #include "mesh/compile/compile_int.h"
@@ -23,7 +24,8 @@ struct gates { /* in order of port, then as the servers came: oldest Gateway fir
 /* `tell`: note what the Gateways contributed and what is wrong with them. */
 struct gates gates_of(struct cc *c, bool tell);
 
-/* Is the VirtualService bound to this server's Gateway, by its list or (a match's) `own`, if any? */
+/* Is the VirtualService bound to this server's Gateway, by its list or (a match's) `own`, if any?
+ */
 bool gate_binds(const struct ix_object *vs, const struct api_strings *own,
                 const struct gate_server *s);
 /* Does some server of the gate take in `host` for this VirtualService? */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SERVICE "gw|<gate>|<host>": the routes of a gateway's host. VirtualServices of one host are merged,
- * oldest first, and those that take every request go last, as Istio does for gateways. */
+/* SERVICE "gw|<gate>|<host>": the routes of a gateway's host. VirtualServices of one host are
+ * merged, oldest first, and those that take every request go last, as Istio does for gateways. */
 #include "mesh/compile/gateway.h"
 
 static const struct gate *find_gate(const struct gates *all, struct slice name)
@@ -92,7 +92,8 @@ static void http_host(struct cc *c, struct builder *b, struct slice host)
     settle(c, b->s, &j, n);
 }
 
-/* --- bytes ------------------------------------------------------------------------------------- */
+/* --- bytes -------------------------------------------------------------------------------------
+ */
 struct bound {
     struct cc *c;
     const struct gate *g;
@@ -176,9 +177,7 @@ struct prog *compile_vhost(struct cc *c, struct slice gate_name, struct slice ho
     s->host = s->name = cc_copy(c, host);
     s->namespace_ = cc_copy(c, g->servers[0].o->meta->ns);
     /* Names choose routes only where TLS goes through; behind ended TLS routes of bytes do. */
-    s->protocol = g->http                             ? PROG_HTTP
-                  : g->tls == PROG_GATE_PASSTHROUGH ? PROG_TLS
-                                                      : PROG_TCP;
+    s->protocol = g->http ? PROG_HTTP : g->tls == PROG_GATE_PASSTHROUGH ? PROG_TLS : PROG_TCP;
     if (g->http)
         http_host(c, &b, host);
     else

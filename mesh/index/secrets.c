@@ -41,7 +41,8 @@ static int decoded(struct ix_secret *s, struct slice text, struct slice *ret)
     return rc == ERR_OK ? 0 : -1;
 }
 
-/* The first of two keys that is there; `data` is base64, `stringData` (files of a folder) is not. */
+/* The first of two keys that is there; `data` is base64, `stringData` (files of a folder) is not.
+ */
 static int value(struct ix_secret *s, const json_t *obj, const char *first, const char *second,
                  struct slice *ret)
 {
@@ -52,8 +53,8 @@ static int value(struct ix_secret *s, const json_t *obj, const char *first, cons
         const json_t *coded = json_object_get(json_object_get(obj, "data"), names[i]);
 
         if (json_is_string(plain)) {
-            *ret = arena_slice(&s->arena, slice_of(json_string_value(plain),
-                                                   json_string_length(plain)));
+            *ret = arena_slice(&s->arena,
+                               slice_of(json_string_value(plain), json_string_length(plain)));
             return ret->p ? 0 : -1;
         }
         if (json_is_string(coded)) {
@@ -87,9 +88,9 @@ static struct ix_secret *secret_make(struct index *x, const json_t *obj, const j
     /* Files have no version, but the count of their changes. */
     snprintf(number, sizeof number, "%lld",
              (long long)json_integer_value(json_object_get(meta, "generation")));
-    s->revision = arena_slice(&s->arena, json_is_string(revision)
-                                             ? slice_str(json_string_value(revision))
-                                             : slice_str(number));
+    s->revision =
+        arena_slice(&s->arena, json_is_string(revision) ? slice_str(json_string_value(revision))
+                                                        : slice_str(number));
     if (none || !s->name || !s->ns || !s->revision.p ||
         value(s, obj, "cert", "tls.crt", &s->chain) < 0 ||
         value(s, obj, "key", "tls.key", &s->key) < 0 ||

@@ -34,7 +34,7 @@ static char **texts(struct arena *a, const struct prog_strings *l)
     return v;
 }
 
-static PB(Listeners__Gate) *gate(struct arena *a, const struct prog_gate *g)
+static PB(Listeners__Gate) * gate(struct arena *a, const struct prog_gate *g)
 {
     PB(Listeners__Gate) *m = pb_new(a, PB_DESC(listeners__gate));
 
@@ -178,10 +178,13 @@ int dec_credential(struct rd *r, const void *from, void *to)
 
 /* --- to text ---------------------------------------------------------------------------------- */
 static const char *const tls_names[] = {
-    [PROG_GATE_CLOSED] = "closed",         [PROG_GATE_PLAIN] = "plain",
-    [PROG_GATE_SIMPLE] = "simple",         [PROG_GATE_MUTUAL] = "mutual",
+    [PROG_GATE_CLOSED] = "closed",
+    [PROG_GATE_PLAIN] = "plain",
+    [PROG_GATE_SIMPLE] = "simple",
+    [PROG_GATE_MUTUAL] = "mutual",
     [PROG_GATE_OPTIONAL_MUTUAL] = "optional mutual",
-    [PROG_GATE_MESH] = "mesh",             [PROG_GATE_PASSTHROUGH] = "passthrough",
+    [PROG_GATE_MESH] = "mesh",
+    [PROG_GATE_PASSTHROUGH] = "passthrough",
 };
 
 static void list(struct buf *out, const char *name, const struct prog_strings *l)
@@ -209,8 +212,7 @@ static void dump_gate(const struct prog_gate *g, struct buf *out)
     list(out, "subject alt names", &g->subject_alt_names);
     list(out, "ciphers", &g->ciphers);
     if (prog_gate_ends_tls(g->tls))
-        buf_addf(out, "      versions: 1.%u to 1.%u\n", g->min_version - 10u,
-                 g->max_version - 10u);
+        buf_addf(out, "      versions: 1.%u to 1.%u\n", g->min_version - 10u, g->max_version - 10u);
 }
 
 void dump_listeners(const struct prog_listeners *l, struct buf *out)

@@ -7,7 +7,7 @@
 
 bool edge_is_internal(const struct sock_addr *a)
 {
-    static const char *const ranges[] = {"10.0.0.0/8",  "172.16.0.0/12", "192.168.0.0/16",
+    static const char *const ranges[] = {"10.0.0.0/8",  "172.16.0.0/12",  "192.168.0.0/16",
                                          "127.0.0.0/8", "169.254.0.0/16", "::1/128",
                                          "fc00::/7",    "fe80::/10"};
     struct ipaddr ip;

@@ -69,13 +69,21 @@ START_TEST(kept_bytes_are_sealed)
 }
 END_TEST
 
-START_TEST(message_without_descriptor)
+START_TEST(descriptors_are_kept_and_dropped)
 {
-    int pair[2], fd;
+    int pair[2], fd = 99;
     char name[HANDOVER_NAME_MAX];
+    struct err err = {0};
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
-    ck_assert_int_eq(send(pair[1], "program", 7, 0), 7);
-    ck_assert_int_eq(handover_receive(pair[0], name, &fd), ERR_PROTO);
+    ck_assert_int_eq(handover_keep_fd(pair[1], "gate.0.80.x", pair[1], &err), 0);
+    ck_assert_int_eq(handover_receive(pair[0], name, &fd), ERR_OK);
+    ck_assert_str_eq(name, "gate.0.80.x");
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_int_eq(handover_drop(pair[1], "gate.0.80.x", &err), 0);
+    ck_assert_int_eq(handover_receive(pair[0], name, &fd), ERR_OK);
+    ck_assert_str_eq(name, "gate.0.80.x");
+    ck_assert_int_eq(fd, -1);
     close(pair[0]);
     close(pair[1]);
 }
@@ -86,5 +94,5 @@ TESTS(handover)
     tcase_add_loop_test(tc, list_of_descriptors, 0, N_OF(lists));
     tcase_add_test(tc, format_is_read_back);
     tcase_add_test(tc, kept_bytes_are_sealed);
-    tcase_add_test(tc, message_without_descriptor);
+    tcase_add_test(tc, descriptors_are_kept_and_dropped);
 }

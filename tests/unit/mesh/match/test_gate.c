@@ -3,7 +3,10 @@
 #include "mesh/match/program.h"
 #include "tests/unit/tcase.h"
 
-#define SL_INIT(lit) {"" lit, sizeof(lit) - 1}
+#define SL_INIT(lit)                                                                               \
+    {                                                                                              \
+        "" lit, sizeof(lit) - 1                                                                    \
+    }
 
 static struct slice sni_of_a[] = {SL_INIT("*.example.com"), SL_INIT("a.example.com")};
 static struct slice sni_of_b[] = {SL_INIT("b.example.com")};
@@ -20,10 +23,12 @@ static const struct {
     const char *sni, *gate;
     unsigned from; /* gates that are left out */
 } choices[] = {
-    {"a.example.com", "a", 0},        {"c.example.com", "a", 0},   {"b.example.com", "b", 0},
-    {"x.deep.example.com", "deep", 0}, {"deep.example.com", "a", 0}, {"example.com", "any", 0},
-    {"other.org", "any", 0},          {NULL, "any", 0},            {"other.org", NULL, 1},
-    {NULL, NULL, 1},                  {"b.example.com", "b", 1},
+    {"a.example.com", "a", 0},    {"c.example.com", "a", 0},
+    {"b.example.com", "b", 0},    {"x.deep.example.com", "deep", 0},
+    {"deep.example.com", "a", 0}, {"example.com", "any", 0},
+    {"other.org", "any", 0},      {NULL, "any", 0},
+    {"other.org", NULL, 1},       {NULL, NULL, 1},
+    {"b.example.com", "b", 1},
 };
 
 START_TEST(by_name)
@@ -47,8 +52,14 @@ static struct prog_gate_host hosts[] = {
 static const struct {
     const char *host, *found;
 } finds[] = {
-    {"a.b.org", "a.b.org"}, {"x.b.org", "*.b.org"}, {"x.y.b.org", "*.b.org"}, {"b.org", "*.org"},
-    {"org", NULL},          {"a.com", NULL},        {"", NULL},               {"xb.org", "*.org"},
+    {"a.b.org", "a.b.org"},
+    {"x.b.org", "*.b.org"},
+    {"x.y.b.org", "*.b.org"},
+    {"b.org", "*.org"},
+    {"org", NULL},
+    {"a.com", NULL},
+    {"", NULL},
+    {"xb.org", "*.org"},
 };
 
 START_TEST(by_host)
@@ -64,8 +75,12 @@ END_TEST
 static const struct {
     const char *key, *gate, *host;
 } keys[] = {
-    {"gw|http.80|a.b", "http.80", "a.b"}, {"gw|x|*", "x", "*"}, {"gw|x", NULL, NULL},
-    {"gw||a", NULL, NULL},                {"gw|x|", NULL, NULL}, {"web:80", NULL, NULL},
+    {"gw|http.80|a.b", "http.80", "a.b"},
+    {"gw|x|*", "x", "*"},
+    {"gw|x", NULL, NULL},
+    {"gw||a", NULL, NULL},
+    {"gw|x|", NULL, NULL},
+    {"web:80", NULL, NULL},
     {"", NULL, NULL},
 };
 
