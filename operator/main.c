@@ -13,6 +13,7 @@
 #include "operator/http.h"
 #include "operator/names.h"
 #include "operator/options.h"
+#include "operator/secrets.h"
 
 /* On SIGTERM: not ready and without Lease at once, GOAWAY to proxies, out when time is up. */
 #define LINGER_NS (2 * NS_PER_S)
@@ -24,6 +25,7 @@ struct operator {
     struct signer_pipe pipe;
     struct kube_config *config;
     struct source *source;
+    struct secrets *secrets; /* NULL: a folder is read */
     struct ca *ca;
     struct serve *serve;
     struct pages *pages;
@@ -244,6 +246,13 @@ static int listen_all(struct operator *o, struct err *err)
     return 0;
 }
 
+static void secrets_needed(void *user, struct slice ns)
+{
+    struct operator *o = user;
+    if (o->secrets) /* a folder's are read with its other files */
+        secrets_need(o->secrets, ns);
+}
+
 static int kube_start(struct operator *o, struct err *err)
 {
     struct kube_events_opts events = {.controller = "tulle.dev/operator", .instance = o->opts.pod};
@@ -256,6 +265,7 @@ static int kube_start(struct operator *o, struct err *err)
         ctl_injector_new(&o->op, &o->injector, err) < 0 ||
         ctl_mesh_new(&o->op, o->webhook, &o->mesh, err) < 0 ||
         ctl_status_new(&o->op, &o->status, err) < 0 ||
+        secrets_new(o->op.loop, o->op.kube, &o->op.model, o->op.push, &o->secrets, err) < 0 ||
         source_kube(o->op.kube, &o->op.model, &o->source, err) < 0)
         return -1;
     return kube_lease_start(o->op.kube, &lease, &o->lease, err);
@@ -276,7 +286,7 @@ static int start(struct operator *o, struct err *err)
     o->has_signals = true;
     struct push_opts push = {.index = o->op.model.index, .cluster_name = o->opts.cluster_id,
                              .any_pod = o->opts.config_dir != NULL,
-                             .hooks = {touched, clients, pushed, o}};
+                             .hooks = {touched, clients, pushed, o, secrets_needed}};
     if (push_new(o->op.loop, &push, &o->op.push, err) < 0)
         return -1;
     struct signer_hooks hooks = {signer_changed, signer_died, o};
@@ -306,6 +316,8 @@ static void finish(struct operator *o)
     ctl_webhook_free(o->webhook);
     ctl_rootcert_free(o->rootcert);
     source_free(o->source);
+    secrets_free(o->secrets);
+    o->secrets = NULL;
     replicas_free(o->op.replicas);
     if (o->op.push)
         push_free(o->op.push);

@@ -21,6 +21,8 @@ struct push_hooks {
     /* A push was acknowledged after so long. */
     void (*pushed)(void *user, int64_t ns, bool rejected);
     void *user;
+    /* A proxy needs certificates of its namespace. */
+    void (*secrets)(void *user, struct slice ns);
 };
 struct push_opts {
     struct index *index;      /* borrowed */
@@ -52,6 +54,9 @@ void push_tally(struct push *p, enum index_kind kind, struct slice ns, struct sl
 /* What compilation found wrong with an object, each once. */
 void push_problems(struct push *p, enum index_kind kind, struct slice ns, struct slice name,
                    struct findings *f);
+
+/* Does a proxy of the namespace need a certificate? */
+bool push_needs_secrets(const struct push *p, struct slice ns);
 
 struct push_stats {
     size_t clients, subscriptions, resources;

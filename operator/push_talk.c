@@ -118,6 +118,9 @@ static void take_want(struct client *c, const struct wire_want *w)
     } else if (!s->in_flight) {
         s->holds = false; /* whatever it was sent before, it did not keep */
     }
+    /* Only whom a Gateway needs one for: others could make us look at what is not theirs to open. */
+    if (w->kind == PROG_CREDENTIAL && s->res->n_origins && c->push->opts.hooks.secrets)
+        c->push->opts.hooks.secrets(c->push->opts.hooks.user, slice_str(c->ns));
     bool asked = s->wanted;
     s->wanted = true;
     if (w->kind == PROG_SERVICE && !asked && s->res->state != PROG_ABSENT)
@@ -197,4 +200,13 @@ void take_message(struct client *c, const struct wire_client *m)
         eager_send(c);
     }
     client_queue(c);
+}
+
+bool push_needs_secrets(const struct push *p, struct slice ns)
+{
+    for (const struct client *c = p->clients; c; c = c->next)
+        for (struct sub *s = NULL; slice_is(ns, c->ns) && (s = subs_next(&c->subs, s));)
+            if (s->res->kind == PROG_CREDENTIAL && s->res->n_origins)
+                return true;
+    return false;
 }

@@ -40,8 +40,10 @@ void down_info_fini(struct down_info *info)
 {
     prog_unref(info->inbound_prog);
     info->inbound_prog = NULL;
-    gates_unref(info->gates);
-    info->gates = NULL;
-    mem_free(info->sni);
-    info->sni = NULL;
+    if (info->gw) {
+        gates_unref(info->gw->gates);
+        mem_free(info->gw->sni);
+        mem_free(info->gw);
+        info->gw = NULL;
+    }
 }

@@ -8,6 +8,12 @@
 
 struct worker;
 
+struct down_gate {
+    struct gates *gates;          /* counted: the picture that the next two are of */
+    const struct prog_gate *gate; /* NULL until it is chosen */
+    uint32_t port;                /* index */
+    char *sni;                    /* that it asked for, owned; NULL: none */
+};
 struct down_info {
     uint64_t id; /* unique in the worker; in logs */
     bool inbound;
@@ -18,16 +24,12 @@ struct down_info {
     const struct prog_inbound_port *port; /* inbound: borrows from `inbound_prog` */
     struct prog_inbound *inbound_prog; /* counted; NULL on the outbound side */
     int64_t start_ns;
-    /* Of a gateway's connection; `gates` NULL: a sidecar's. */
-    struct gates *gates;          /* counted: the picture that the next two are of */
-    const struct prog_gate *gate; /* NULL until it is chosen */
-    uint32_t gate_port;           /* index */
-    char *sni;                    /* that it asked for, owned; NULL: none */
+    struct down_gate *gw; /* of a gateway's connection, owned; NULL: a sidecar's */
 };
 /* Somebody calls us, not our application somebody else: such connections are guarded, and drained. */
 static inline bool down_serves(const struct down_info *i)
 {
-    return i->inbound || i->gates;
+    return i->inbound || i->gw;
 }
 
 enum down_kind { DOWN_INCOMING, DOWN_TCP, DOWN_HTTP };
@@ -63,7 +65,7 @@ static inline struct slice down_principal(const struct down *d)
 /* The name that its TLS asked for; null: none. Borrows. */
 static inline struct slice down_sni(const struct down *d)
 {
-    return d->info.sni          ? slice_str(d->info.sni)
+    return d->info.gw && d->info.gw->sni ? slice_str(d->info.gw->sni)
            : chan_is_tls(d->chan) ? tls_chan_sni(d->chan)
                                   : SLICE_NULL;
 }

@@ -234,8 +234,7 @@ static struct chan *hand_over(struct gate_in *in, struct down_info *ret_info)
     *ret_info = in->down.info;
     in->down.chan = NULL;
     in->down.info.inbound_prog = NULL;
-    in->down.info.gates = NULL;
-    in->down.info.sni = NULL;
+    in->down.info.gw = NULL;
     return c;
 }
 
@@ -268,9 +267,9 @@ static void routes_answered(struct know_waiter *waiter, enum know_state state)
     struct prog_service *svc = NULL;
     char buf[1024];
     if (state == KNOW_VALUE)
-        state =
-            know_service(&in->down.worker->know,
-                         prog_gate_key(buf, sizeof buf, in->down.info.gate->name, SL("*")), &svc);
+        state = know_service(&in->down.worker->know,
+                             prog_gate_key(buf, sizeof buf, in->down.info.gw->gate->name, SL("*")),
+                             &svc);
     routes_known(in, state, svc);
 }
 
@@ -286,7 +285,7 @@ static void become_bytes(struct gate_in *in)
     struct know *k = &in->down.worker->know;
     struct prog_service *svc = NULL;
     char buf[1024];
-    struct slice key = prog_gate_key(buf, sizeof buf, in->down.info.gate->name, SL("*"));
+    struct slice key = prog_gate_key(buf, sizeof buf, in->down.info.gw->gate->name, SL("*"));
     enum know_state st = know_service(k, key, &svc);
     loop_timer_clear(in->down.worker->loop, &in->timer);
     if (st != KNOW_WAITING) {
@@ -310,8 +309,8 @@ static void tls_event(void *user, unsigned events)
     if (!(events & CHAN_OPEN))
         return;
     loop_timer_clear(in->down.worker->loop, &in->timer);
-    in->down.info.mtls = in->down.info.gate->tls == PROG_GATE_MESH;
-    if (!in->down.info.gate->http)
+    in->down.info.mtls = in->down.info.gw->gate->tls == PROG_GATE_MESH;
+    if (!in->down.info.gw->gate->http)
         become_bytes(in);
     else if (slice_is(tls_chan_alpn(in->down.chan), "h2"))
         become_http(in, true);
@@ -327,7 +326,7 @@ static void end_tls(struct gate_in *in, struct tls_ctx *ctx)
     struct tls_conn_opts opts = {0};
     in->down.chan = NULL;
     in->tls = true;
-    if (in->down.info.gate->tls == PROG_GATE_MESH)
+    if (in->down.info.gw->gate->tls == PROG_GATE_MESH)
         opts = (struct tls_conn_opts){.judge = incoming_judge, .judge_user = w};
     if (tls_chan_server(ctx, below, &opts, buf_slice(&in->early), &in->down.chan, &err) < 0) {
         in->down.chan = NULL;
@@ -342,7 +341,7 @@ static void end_tls(struct gate_in *in, struct tls_ctx *ctx)
 static void choose_gate(struct gate_in *in)
 {
     struct down_info *info = &in->down.info;
-    const struct prog_gate_port *p = &info->gates->listeners->ports[info->gate_port];
+    const struct prog_gate_port *p = &info->gw->gates->listeners->ports[info->gw->port];
     struct tls_hello hello;
     enum err_code rc = tls_hello_parse(buf_slice(&in->early), &hello);
     if (rc == ERR_AGAIN)
@@ -357,19 +356,19 @@ static void choose_gate(struct gate_in *in)
         sni = SLICE_NULL;
     const struct prog_gate *g = prog_gate_of_sni(p, sni);
     if (sni.len)
-        info->sni = mem_strndup(sni.p, sni.len);
-    if (!g || (sni.len && !info->sni)) {
+        info->gw->sni = mem_strndup(sni.p, sni.len);
+    if (!g || (sni.len && !info->gw->sni)) {
         in_refuse(in, FLAG_NR, "no_gate_for_server_name");
         return;
     }
-    info->gate = g;
+    info->gw->gate = g;
     if (g->tls == PROG_GATE_PASSTHROUGH) {
         become_bytes(in);
         return;
     }
-    struct tls_ctx *ctx = g->tls == PROG_GATE_MESH
-                              ? in->down.worker->server_tls
-                              : gates_tls(info->gates, info->gate_port, (uint32_t)(g - p->gates));
+    struct tls_ctx *ctx = g->tls == PROG_GATE_MESH ? in->down.worker->server_tls
+                                                   : gates_tls(info->gw->gates, info->gw->port,
+                                                               (uint32_t)(g - p->gates));
     if (!ctx)
         in_refuse(in, FLAG_NR, g->tls == PROG_GATE_CLOSED ? "gate_closed" : "no_certificate");
     else
@@ -411,7 +410,7 @@ static void in_event(void *user, unsigned events)
         }
         buf_add(&in->early, w->scratch, n);
         struct chan *before = in->down.chan;
-        if (in->down.info.gate)
+        if (in->down.info.gw->gate)
             choose_version(in);
         else
             choose_gate(in);
@@ -425,18 +424,20 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
     struct worker *w = l->worker;
     struct err err = {0};
     struct chan *c;
-    struct down_info info = {.id = ++w->connections,
-                             .peer = *peer,
-                             .start_ns = loop_now(w->loop),
-                             .gate_port = port_index(w->gates, l->port, l->bind)};
-    if (sock_local(fd, &info.orig) < 0 || info.gate_port == w->gates->listeners->n_ports) {
+    struct down_info info = {.id = ++w->connections, .peer = *peer, .start_ns = loop_now(w->loop)};
+    uint32_t port = port_index(w->gates, l->port, l->bind);
+    if (sock_local(fd, &info.orig) < 0 || port == w->gates->listeners->n_ports) {
         close(fd);
         return;
     }
     if (chan_tcp(w->loop, fd, true, &c, &err) < 0)
         return;
-    const struct prog_gate_port *p = &w->gates->listeners->ports[info.gate_port];
+    const struct prog_gate_port *p = &w->gates->listeners->ports[port];
     struct gate_in *in = w->n_downs < w->limits->connections ? mem_zalloc(sizeof *in) : NULL;
+    if (in && !(info.gw = mem_zalloc(sizeof *info.gw))) {
+        mem_free(in);
+        in = NULL;
+    }
     if (!in) {
         telemetry_overflow(w);
         chan_tcp_reset(c);
@@ -444,15 +445,15 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
         return;
     }
     guard_bind(&info, w->know.inbound);
-    info.port.protocol = PROG_AUTO;
-    info.gates = gates_ref(w->gates);
+    info.gw->gates = gates_ref(w->gates);
+    info.gw->port = port;
     buf_init(&in->early, EARLY_MAX);
     down_enter(&in->down, w, DOWN_INCOMING, c, &info);
     in->down.abort = in_abort;
     in->down.close_idle = in_close_idle;
     chan_owner(c, in_event, in);
     if (p->n_gates == 1 && p->gates[0].tls == PROG_GATE_PLAIN) {
-        in->down.info.gate = &p->gates[0];
+        in->down.info.gw->gate = &p->gates[0];
         if (!p->gates[0].http) {
             become_bytes(in);
             return;
@@ -470,23 +471,24 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
 
 bool gate_refresh(struct worker *w, struct down_info *info)
 {
-    if (info->gates == w->gates)
-        return info->gate != NULL;
-    const struct prog_gate_port *was = &info->gates->listeners->ports[info->gate_port];
+    if (info->gw->gates == w->gates)
+        return info->gw->gate != NULL;
+    const struct prog_gate_port *was = &info->gw->gates->listeners->ports[info->gw->port];
     uint32_t at = port_index(w->gates, was->port, was->bind);
     const struct prog_gate *now = NULL;
     if (at < w->gates->listeners->n_ports) {
         const struct prog_gate_port *p = &w->gates->listeners->ports[at];
-        for (uint32_t i = 0; i < p->n_gates && info->gate; i++)
-            if (slice_eq(p->gates[i].name, info->gate->name) && p->gates[i].tls == info->gate->tls)
+        for (uint32_t i = 0; i < p->n_gates && info->gw->gate; i++)
+            if (slice_eq(p->gates[i].name, info->gw->gate->name) &&
+                p->gates[i].tls == info->gw->gate->tls)
                 now = &p->gates[i];
     }
     if (!now)
         return false; /* the old picture stays: it holds the names that the log will want */
-    struct gates *old = info->gates;
-    info->gates = gates_ref(w->gates);
-    info->gate_port = at;
-    info->gate = now;
+    struct gates *old = info->gw->gates;
+    info->gw->gates = gates_ref(w->gates);
+    info->gw->port = at;
+    info->gw->gate = now;
     gates_unref(old);
     return true;
 }
@@ -521,9 +523,9 @@ static void redirect_to_https(struct stream *s, struct slice host)
  * client: the connection that was opened for this one must not reach it (RFC 9110 15.5.20). */
 static bool misdirected(const struct down_info *info, struct slice host)
 {
-    const struct prog_gate_port *p = &info->gates->listeners->ports[info->gate_port];
-    return info->gate->tls != PROG_GATE_PLAIN && prog_gate_of_sni(p, host) &&
-           prog_gate_of_sni(p, host) != info->gate;
+    const struct prog_gate_port *p = &info->gw->gates->listeners->ports[info->gw->port];
+    return info->gw->gate->tls != PROG_GATE_PLAIN && prog_gate_of_sni(p, host) &&
+           prog_gate_of_sni(p, host) != info->gw->gate;
 }
 
 static void service_answered(struct know_waiter *waiter, enum know_state state);
@@ -549,8 +551,8 @@ static void look_up(struct stream *s)
         stream_reply(s, 421, FLAG_NR, "misdirected_request", SLICE_NULL, SLICE_NULL);
         return;
     }
-    const struct prog_gate_host *h = prog_gate_find(info->gate, host);
-    if (h && h->redirect && info->gate->tls == PROG_GATE_PLAIN) {
+    const struct prog_gate_host *h = prog_gate_find(info->gw->gate, host);
+    if (h && h->redirect && info->gw->gate->tls == PROG_GATE_PLAIN) {
         redirect_to_https(s, host);
         return;
     }
@@ -558,7 +560,7 @@ static void look_up(struct stream *s)
         stream_reply(s, 404, FLAG_NR, "route_not_found", SLICE_NULL, SLICE_NULL);
         return;
     }
-    key = prog_gate_key(buf, sizeof buf, info->gate->name, h->host);
+    key = prog_gate_key(buf, sizeof buf, info->gw->gate->name, h->host);
     enum know_state st = know_service(&s->worker->know, key, &svc);
     if (st == KNOW_WAITING) {
         s->state = STREAM_LOOKUP;

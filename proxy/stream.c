@@ -115,7 +115,7 @@ static void stream_record(struct stream *s)
         .orig = info->orig,
         .upstream = s->upstream_addr,
     };
-    if (info->gates)
+    if (info->gw)
         r.sni = down_sni(s->down);
     if (info->inbound) {
         r.peer_principal = down_principal(s->down);
@@ -854,7 +854,7 @@ void stream_head(struct stream *s, struct prog_service *service, bool unanswered
     }
     if (s->down->info.inbound)
         inbound_route(s);
-    else if (s->down->info.gates)
+    else if (s->down->info.gw)
         gate_route(s);
     else
         outbound_route(s);

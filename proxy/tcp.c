@@ -72,7 +72,7 @@ static void tcp_describe(const struct tcp *s, struct record *r)
         .peer = d->info.peer,
         .orig = d->info.orig,
     };
-    if (d->info.gates && d->chan)
+    if (d->info.gw && d->chan)
         r->sni = down_sni(d);
     if (s->host) {
         r->cluster = s->host->cluster->cfg.name;
@@ -365,7 +365,7 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
     }
     struct match_connection req = {
         .destination = address_of(&info->orig),
-        .sni = info->sni ? slice_str(info->sni) : SLICE_NULL,
+        .sni = info->gw && info->gw->sni ? slice_str(info->gw->sni) : SLICE_NULL,
     };
     struct match_tcp m;
     if (match_tcp(svc, &req, rnd_u32(loop_rnd(w->loop)), &m) != ERR_OK) {

@@ -33,8 +33,7 @@ static void hosts(const struct vs *vs, const struct fpath *spec, struct findings
                            "list the hosts");
 }
 
-static void gateways(const struct api_strings *g, const struct fpath *up, bool top,
-                     struct findings *f)
+static void gateways(const struct api_strings *g, const struct fpath *up, struct findings *f)
 {
     AT_KEY(list, *up, "gateways");
 
@@ -49,10 +48,6 @@ static void gateways(const struct api_strings *g, const struct fpath *up, bool t
         if (!host_valid(first) || (second.p && !host_valid(second)) || rest.p)
             findings_add(f, FINDING_INVALID, &at,
                          "must be mesh, a gateway, or namespace/gateway, is \"%.*s\"",
-                         SHOW(g->p[i]));
-        else if (top)
-            findings_add(f, FINDING_UNSUPPORTED, &at,
-                         "gateways are not implemented: for \"%.*s\" the routes have no effect",
                          SHOW(g->p[i]));
     }
 }
@@ -167,7 +162,7 @@ static void http_match(const struct vs_http_match *m, const struct fpath *at, st
     named_matches(&m->without_headers, at, "withoutHeaders", true, f);
     named_matches(&m->query_params, at, "queryParams", false, f);
     check_labels(&m->source_labels, &labels, f);
-    gateways(&m->gateways, at, false, f);
+    gateways(&m->gateways, at, f);
     if (m->ignore_uri_case && m->uri.kind == API_MATCH_REGEX)
         findings_add(f, FINDING_SUSPECT, &ignore,
                      "has no effect on a regex; begin the expression with (?i) instead");
@@ -559,7 +554,7 @@ static void l4_match(const struct vs *vs, const struct vs_l4_match *m, bool tls,
     }
     check_cidrs(&m->destination_subnets, &subnets, f);
     check_labels(&m->source_labels, &labels, f);
-    gateways(&m->gateways, at, false, f);
+    gateways(&m->gateways, at, f);
 }
 
 static void l4_routes(const struct vs *vs, const struct vs_l4 *routes, uint32_t n, bool tls,
@@ -589,7 +584,7 @@ void vs_validate(const struct vs *vs, struct findings *f)
     AT_KEY(spec, FPATH_ROOT, "spec");
 
     hosts(vs, &spec, f);
-    gateways(&vs->gateways, &spec, true, f);
+    gateways(&vs->gateways, &spec, f);
     if (!vs->n_http && !vs->n_tls && !vs->n_tcp)
         findings_add(f, FINDING_INVALID, &spec, "must hold http, tls or tcp routes");
     http_routes(vs, &spec, f);
