@@ -179,7 +179,7 @@ static struct slice copy(struct arena *a, struct slice s)
 
 static size_t room(size_t n)
 {
-    return (n + 15) & ~(size_t)15; /* as the arena rounds */
+    return n ? arena_takes(n) : 0;
 }
 static size_t room_text(struct slice s)
 {

@@ -102,6 +102,11 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     return b;
 }
 
+size_t arena_takes(size_t n)
+{
+    return n ? (n + ALIGN - 1) & ~(size_t)(ALIGN - 1) : ALIGN;
+}
+
 /* Not zeroed. */
 static void *take(struct arena *a, size_t n)
 {
@@ -110,7 +115,7 @@ static void *take(struct arena *a, size_t n)
 
     if (n > SIZE_MAX - sizeof *b - ALIGN)
         return NULL;
-    n = n ? (n + ALIGN - 1) & ~(size_t)(ALIGN - 1) : ALIGN;
+    n = arena_takes(n);
     if (!b || b->size - b->used < n)
         b = block_for(a, n);
     if (!b)

@@ -23,6 +23,8 @@ static inline void arena_free(struct arena *a)
 {
     arena_fini(a);
 } /* for CLEANUP */
+/* What n bytes take of a block. */
+size_t arena_takes(size_t n);
 /* Bytes that the objects take: the first block that would hold all of them, made again in this order. */
 size_t arena_content(const struct arena *a);
 /* Overwrite all that it holds (keys), which is not to be used any more; arena_fini is still due. */

@@ -145,8 +145,11 @@ static uint64_t sum_cells(const struct run *run, unsigned at)
 {
     uint64_t n = 0;
 
-    for (size_t i = 0; i < run->n; i++)
-        n += cell_get(&run->rows[i]->cells[at]);
+    for (size_t i = 0; i < run->n; i++) {
+        const metric_cell *c = metric_cell_find(run->rows[i], at);
+
+        n += c ? cell_get(c) : 0;
+    }
     return n;
 }
 
@@ -154,8 +157,11 @@ static double sum_doubles(const struct run *run, unsigned at)
 {
     double v = 0;
 
-    for (size_t i = 0; i < run->n; i++)
-        v += cell_double(&run->rows[i]->cells[at]);
+    for (size_t i = 0; i < run->n; i++) {
+        const metric_cell *c = metric_cell_find(run->rows[i], at);
+
+        v += c ? cell_double(c) : 0;
+    }
     return v;
 }
 

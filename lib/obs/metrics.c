@@ -24,6 +24,66 @@ static unsigned row_cells(const struct metric_group *g)
     return n;
 }
 
+typedef _Atomic uint8_t metric_place;
+
+static metric_place *places_of(const struct metrics_row *row)
+{
+    return (metric_place *)(uintptr_t)(row->cells + METRIC_CHUNK);
+}
+
+static metric_cell *cell_in(struct metrics_row *row, unsigned n)
+{
+    struct metric_chunk *c = NULL;
+
+    for (; n >= METRIC_CHUNK; n -= METRIC_CHUNK)
+        c = atomic_load_explicit(c ? &c->next : &row->more, memory_order_acquire);
+    return c ? &c->cells[n] : &row->cells[n];
+}
+
+const metric_cell *metric_cell_find(const struct metrics_row *row, unsigned at)
+{
+    uint8_t place;
+
+    if (!row->packed)
+        return &row->cells[at];
+    place = atomic_load_explicit(&places_of(row)[at], memory_order_acquire);
+    return place ? cell_in((struct metrics_row *)(uintptr_t)row, place - 1u) : NULL;
+}
+
+/* The same to write to; NULL without memory. Owner only. */
+static metric_cell *cell_take(struct metrics_row *row, unsigned at)
+{
+    metric_cell *c = (metric_cell *)(uintptr_t)metric_cell_find(row, at);
+    struct metric_chunk *chunk;
+
+    if (c)
+        return c;
+    if (row->n_used && row->n_used % METRIC_CHUNK == 0) {
+        _Atomic(struct metric_chunk *) *end = &row->more;
+
+        while ((chunk = atomic_load_explicit(end, memory_order_relaxed)))
+            end = &chunk->next;
+        chunk = mem_zalloc(sizeof *chunk);
+        if (!chunk)
+            return NULL;
+        atomic_store_explicit(end, chunk, memory_order_release);
+    }
+    c = cell_in(row, row->n_used++);
+    atomic_store_explicit(&places_of(row)[at], row->n_used, memory_order_release);
+    return c;
+}
+
+static void row_free(struct metrics_row *row)
+{
+    struct metric_chunk *next;
+
+    for (struct metric_chunk *c = atomic_load(&row->more); c; c = next) {
+        next = atomic_load(&c->next);
+        mem_free(c);
+    }
+    mem_free(row);
+}
+
 int metrics_new(const struct metric_group *groups, unsigned n_groups, unsigned n_shards,
                 size_t max_rows, struct metrics **ret, struct err *err)
 {
@@ -62,7 +122,7 @@ void metrics_free(struct metrics *m)
 
         for (struct metrics_row *r = atomic_load(&s->rows), *next; r; r = next) {
             next = atomic_load(&r->next);
-            mem_free(r);
+            row_free(r);
         }
         map_fini(&s->index);
     }
@@ -119,7 +179,11 @@ static struct metrics_row *row_make(struct metrics_shard *s, unsigned group, str
                                     bool ages)
 {
     const struct metric_group *g = &s->metrics->groups[group];
-    struct metrics_row *row = mem_zalloc(sizeof *row + row_cells(g) * sizeof row->cells[0]);
+    unsigned cells = row_cells(g);
+    bool packed = cells > 2 * METRIC_CHUNK && cells <= UINT8_MAX;
+    struct metrics_row *row =
+        mem_zalloc(sizeof *row + (packed ? METRIC_CHUNK * sizeof row->cells[0] + cells
+                                         : cells * sizeof row->cells[0]));
     struct map_entry *e;
     void *old = NULL;
 
@@ -134,6 +198,7 @@ static struct metrics_row *row_make(struct metrics_shard *s, unsigned group, str
     row->shard = s;
     row->key = slice_of(e->key, e->key_len); /* stays where it is while the entry lives */
     row->ages = ages && group_ages(g);
+    row->packed = packed;
     atomic_init(&row->used, atomic_load_explicit(&s->metrics->age, memory_order_relaxed));
     atomic_init(&row->next, atomic_load_explicit(&s->rows, memory_order_relaxed));
     atomic_store_explicit(&s->rows, row, memory_order_release);
@@ -201,7 +266,7 @@ void metrics_reap(struct metrics_shard *s)
                               memory_order_relaxed);
         if (row->key.p)
             map_remove(&s->index, row->key);
-        mem_free(row);
+        row_free(row);
         atomic_fetch_sub_explicit(&s->n_retired, 1, memory_order_relaxed);
     }
     pthread_mutex_unlock(&s->metrics->lock);
@@ -210,60 +275,70 @@ void metrics_reap(struct metrics_shard *s)
 /* --- cells ---------------------------------------------------------------------------------------
  */
 
-static metric_cell *cell_of(struct metrics_row *row, unsigned metric)
+static unsigned first_cell(const struct metrics_row *row, unsigned metric)
 {
     unsigned at = 0;
 
     for (unsigned i = 0; i < metric; i++)
         at += metric_cells(&row->group->metrics[i]);
-    return &row->cells[at];
+    return at;
+}
+
+static metric_cell *cell_of(struct metrics_row *row, unsigned metric)
+{
+    return row ? cell_take(row, first_cell(row, metric)) : NULL;
 }
 
 void metrics_add(struct metrics_row *row, unsigned metric, uint64_t n)
 {
-    if (row)
-        cell_add(cell_of(row, metric), n);
+    metric_cell *c = cell_of(row, metric);
+
+    if (c)
+        cell_add(c, n);
 }
 
 void metrics_set(struct metrics_row *row, unsigned metric, double v)
 {
-    if (row)
-        cell_set_double(cell_of(row, metric), v);
+    metric_cell *c = cell_of(row, metric);
+
+    if (c)
+        cell_set_double(c, v);
 }
 
 void metrics_gauge_add(struct metrics_row *row, unsigned metric, double d)
 {
-    metric_cell *c;
+    metric_cell *c = cell_of(row, metric);
 
-    if (!row)
-        return;
-    c = cell_of(row, metric);
-    cell_set_double(c, cell_double(c) + d);
+    if (c)
+        cell_set_double(c, cell_double(c) + d);
 }
 
 void metrics_observe(struct metrics_row *row, unsigned metric, double v)
 {
     const struct metric_def *d;
-    metric_cell *c;
-    unsigned i = 0;
+    metric_cell *bucket, *sum;
+    unsigned i = 0, at;
 
     if (!row)
         return;
     d = &row->group->metrics[metric];
-    c = cell_of(row, metric);
+    at = first_cell(row, metric);
     while (i < d->n_bounds && !(v <= d->bounds[i]))
         i++;
-    cell_add(&c[i], 1);
-    cell_set_double(&c[d->n_bounds + 1], cell_double(&c[d->n_bounds + 1]) + v);
+    bucket = cell_take(row, at + i);
+    sum = cell_take(row, at + d->n_bounds + 1);
+    if (!bucket || !sum) /* both or none: an average is made of them */
+        return;
+    cell_add(bucket, 1);
+    cell_set_double(sum, cell_double(sum) + v);
 }
 
 double metrics_value(const struct metrics_row *row, unsigned metric)
 {
-    const metric_cell *c;
+    const metric_cell *c = row ? metric_cell_find(row, first_cell(row, metric)) : NULL;
 
-    if (!row)
+    if (!c)
         return 0;
-    c = cell_of((struct metrics_row *)(uintptr_t)row, metric);
     return row->group->metrics[metric].type == METRIC_COUNTER ? (double)cell_get(c)
                                                               : cell_double(c);
 }

@@ -10,6 +10,16 @@
 
 typedef _Atomic uint64_t metric_cell;
 
+enum { METRIC_CHUNK = 8 };
+struct metric_chunk {
+    _Atomic(struct metric_chunk *) next;
+    metric_cell cells[METRIC_CHUNK];
+};
+
+/* Of a histogram's buckets most rows use one or two. A row with many cells keeps those that were
+ * used, in the order of first use: `places` tells where (0: not used yet, so its value is zero), in
+ * the row itself or in the chunks behind it. Cells never move, so that others read them without a
+ * lock. A row with few cells has all of them, and no places. */
 struct metrics_row {
     const struct metric_group *group;
     struct metrics_shard *shard;
@@ -19,7 +29,10 @@ struct metrics_row {
     _Atomic uint32_t exposed; /* the age in which it was exposed last; 0: never */
     atomic_bool retired;      /* not exposed any more; out of use for good */
     bool ages;
-    metric_cell cells[];
+    bool packed;
+    uint8_t n_used; /* cells, of a packed row; owner only */
+    _Atomic(struct metric_chunk *) more;
+    metric_cell cells[]; /* METRIC_CHUNK and the places, or all */
 };
 struct metrics_shard {
     struct metrics *metrics;
@@ -38,6 +51,8 @@ struct metrics {
 };
 
 unsigned metric_cells(const struct metric_def *d);
+/* The row's cell number `at`; NULL: it is zero and was never written. Any thread. */
+const metric_cell *metric_cell_find(const struct metrics_row *row, unsigned at);
 
 static inline uint64_t cell_get(const metric_cell *c)
 {

@@ -24,11 +24,18 @@ void *prog_new_room(enum prog_kind kind, size_t size, struct slice key, struct s
     r = arena_alloc(&a, size);
     if (!r)
         return NULL;
-    r->key = arena_slice(&a, key);
-    r->version = arena_slice(&a, version);
-    if ((key.p && !r->key.p) || (version.p && !r->version.p)) {
+    char *texts = arena_alloc(&a, version.len + key.len + 1);
+    if (!texts) {
         arena_fini(&a);
         return NULL;
+    }
+    if (version.p) {
+        memcpy(texts, version.p, version.len);
+        r->version = slice_of(texts, version.len);
+    }
+    if (key.p) {
+        memcpy(texts + version.len, key.p, key.len);
+        r->key = slice_of(texts + version.len, key.len);
     }
     r->kind = kind;
     r->arena = a;

@@ -302,22 +302,24 @@ const char *prog_kind_name(enum prog_kind kind)
 
 enum { WASTE_MAX = 96 }; /* of a decoded resource, bytes; a block's head is among them */
 
-static int decode_in(enum prog_kind kind, struct slice key, struct slice version,
-                     ProtobufCMessage *m, size_t cap, size_t room, unsigned *ret_regexes,
-                     struct prog **ret, struct err *err)
+/* With `room` and `texts` as an earlier run found them, a resource without a byte too much. */
+static int decode_in(struct rd *r, enum prog_kind kind, struct slice key, struct slice version,
+                     ProtobufCMessage *m, size_t cap, size_t room, size_t texts, struct prog **ret,
+                     struct err *err)
 {
     CLEANUP(prog_unrefp)
     struct prog *res = prog_new_room(kind, kinds[kind].size, key, version, room);
-    struct rd r = {.err = err};
 
+    *r = (struct rd){.err = err};
     if (!res)
         return err_set(err, ERR_NOMEM, "%s", prog_kind_name(kind));
     res->arena.cap = cap;
-    r.a = &res->arena;
-    if (kinds[kind].decode(&r, m, res) < 0)
+    r->a = &res->arena;
+    if (texts && !(r->text = arena_alloc(r->a, texts)))
+        return dec_full(r);
+    if (kinds[kind].decode(r, m, res) < 0)
         return err_wrap(err, "%s %.*s", prog_kind_name(kind), (int)MIN(key.len, (size_t)64),
                         key.p ? key.p : "");
-    *ret_regexes = r.regexes;
     *ret = TAKE(res);
     return 0;
 }
@@ -340,7 +342,7 @@ int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice ver
 {
     CLEANUP(tmp_fini) struct decoding tmp = {.kind = kind};
     struct prog *res, *tight;
-    unsigned regexes;
+    struct rd r, again;
     struct wire_version own;
     ProtobufCMessage *m;
     struct err ignored = {0};
@@ -356,14 +358,15 @@ int wire_resource_decode(enum prog_kind kind, struct slice key, struct slice ver
     arena_init(&tmp.arena, 4096, wire_arena_cap(payload.len));
     if (pb_unpack(&tmp.arena, kinds[kind].desc, payload, &m, err) < 0)
         return -1;
-    if (decode_in(kind, key, version, m, wire_arena_cap(payload.len), 0, &regexes, &res, err) < 0)
+    if (decode_in(&r, kind, key, version, m, wire_arena_cap(payload.len), 0, 0, &res, err) < 0)
         return -1;
     /* A resource is held for long, a thousand of them at times. Now that its size is known it is made
      * once more, in one block that it fills. (A regular expression would be compiled twice.) */
-    size_t content = arena_content(&res->arena);
-    if (!regexes && content + WASTE_MAX < res->arena.used &&
-        decode_in(kind, key, version, m, wire_arena_cap(payload.len), content, &regexes, &tight,
-                  &ignored) == 0) {
+    size_t content =
+        arena_content(&res->arena) - r.text_taken + (r.text_bytes ? arena_takes(r.text_bytes) : 0);
+    if (!r.regexes && content + WASTE_MAX < res->arena.used &&
+        decode_in(&again, kind, key, version, m, wire_arena_cap(payload.len), content, r.text_bytes,
+                  &tight, &ignored) == 0) {
         prog_unref(res);
         res = tight;
     }

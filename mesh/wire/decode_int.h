@@ -7,10 +7,17 @@
 #include "lib/data/fieldpath.h"
 #include "mesh/wire/wire_int.h"
 
+/* Texts repeat: a cluster's name ends in its host, which is the service's host. One that is the end
+ * of another is not kept twice. Decoded once for the size, a resource has them all behind each
+ * other. */
+enum { RD_RECENT = 16 };
 struct rd {
     struct arena *a;
     struct err *err;
-    unsigned regexes;
+    unsigned regexes, n_recent;
+    struct slice recent[RD_RECENT];
+    size_t text_bytes, text_taken; /* with their NULs; what the arena took for them */
+    char *text;                    /* room for text_bytes; NULL: not known yet */
 };
 
 #define AT(up, key) (&FPATH_KEY(up, key))

@@ -38,8 +38,25 @@ int dec_text(struct rd *r, const char *s, struct slice *ret)
         *ret = SLICE_NULL;
         return 0;
     }
-    *ret = arena_slice(r->a, slice_str(s));
-    return ret->p ? 0 : dec_full(r);
+    struct slice from = slice_str(s);
+    for (unsigned i = 0; i < MIN(r->n_recent, (unsigned)RD_RECENT); i++)
+        if (slice_ends(r->recent[i], from)) {
+            *ret = slice_skip(r->recent[i], r->recent[i].len - from.len);
+            return 0;
+        }
+    if (r->text) {
+        memcpy(r->text, from.p, from.len + 1);
+        *ret = slice_of(r->text, from.len);
+        r->text += from.len + 1;
+    } else {
+        *ret = arena_slice(r->a, from);
+        if (!ret->p)
+            return dec_full(r);
+        r->text_taken += arena_takes(from.len + 1);
+    }
+    r->text_bytes += from.len + 1;
+    r->recent[r->n_recent++ % RD_RECENT] = *ret;
+    return 0;
 }
 
 int dec_bytes(struct rd *r, ProtobufCBinaryData b, struct slice *ret)

@@ -290,14 +290,14 @@ int dec_service(struct rd *r, const void *from, void *to)
     struct prog_service *ret = to;
     const struct fpath *at = &FPATH_ROOT;
 
-    TRY(dec_text(r, m->host, &ret->host));
-    TRY(dec_text(r, m->name, &ret->name));
-    TRY(dec_text(r, m->namespace_, &ret->namespace_));
     TRY(dec_port(r, AT(at, "port"), m->port, &ret->port));
     ret->protocol = dec_protocol((int)m->protocol);
     ARRAY(r, ret->clusters, ret->n_clusters, m->n_cluster);
     for (uint32_t i = 0; i < ret->n_clusters; i++)
         TRY(cluster(r, NTH(at, "cluster", i), m->cluster[i], &ret->clusters[i]));
+    TRY(dec_text(r, m->host, &ret->host)); /* in the names of its clusters */
+    TRY(dec_text(r, m->name, &ret->name));
+    TRY(dec_text(r, m->namespace_, &ret->namespace_));
     ARRAY(r, ret->http, ret->n_http, m->n_http);
     for (uint32_t i = 0; i < ret->n_http; i++)
         TRY(http_route(r, NTH(at, "http", i), m->http[i], ret->n_clusters, &ret->http[i]));

@@ -290,10 +290,51 @@ START_TEST(oom)
         } else {
             metrics_add(row(m, 0, "a", "b"), 0, 1);
             metrics_add(row(m, 0, "a", "c"), 0, 1);
+            metrics_observe(row(m, 0, "a", "c"), 1, 1);
             metrics_expose(m, METRICS_TEXT, NULL, NULL, &b);
         }
         metrics_free(m);
     }
+}
+END_TEST
+
+/* Rows keep the cells that were used, in the order in which they were: every bucket of two
+ * histograms, the last ones first, and what is told must be as if they stood in a row. */
+START_TEST(every_bucket)
+{
+    static const struct metric_def defs[] = {
+        {"a_total", "A.", NULL, METRIC_COUNTER, NULL, 0},
+        {"b", "B.", NULL, METRIC_HISTOGRAM, metric_istio_bounds, METRIC_ISTIO_BOUNDS},
+        {"c", "C.", NULL, METRIC_HISTOGRAM, metric_istio_bounds, METRIC_ISTIO_BOUNDS},
+    };
+    static const struct metric_group wide[] = {{NULL, defs, 0, N_OF(defs)}};
+    struct metrics *m = NULL;
+    struct err err = {0};
+    CLEANUP(buf_freep) struct buf b;
+
+    buf_init(&b, 100000);
+    ck_assert_int_eq(metrics_new(wide, 1, 1, 10, &m, &err), 0);
+    struct metrics_row *r = metrics_row(metrics_shard(m, 0), 0, NULL);
+    for (unsigned i = METRIC_ISTIO_BOUNDS + 1; i-- > 0;)
+        for (unsigned n = 0; n <= i; n++) {
+            double v = i < METRIC_ISTIO_BOUNDS ? metric_istio_bounds[i] : 4e6;
+            metrics_observe(r, i % 2 ? 1 : 2, v);
+            metrics_add(r, 0, 1);
+        }
+    ck_assert_int_eq(metrics_expose(m, METRICS_TEXT, NULL, NULL, &b), ERR_OK);
+    for (unsigned h = 0; h < 2; h++) {
+        unsigned total = 0;
+        for (unsigned i = 0; i <= METRIC_ISTIO_BOUNDS; i++) {
+            char line[80], le[32] = "+Inf";
+            total += i % 2 == !h ? i + 1 : 0;
+            if (i < METRIC_ISTIO_BOUNDS)
+                snprintf(le, sizeof le, "%.15g", metric_istio_bounds[i]);
+            snprintf(line, sizeof line, "%s_bucket{le=\"%s\"} %u\n", h ? "c" : "b", le, total);
+            ck_assert_msg(strstr(buf_cstr(&b), line) != NULL, "%s not in\n%s", line, buf_cstr(&b));
+        }
+    }
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "\na_total 210\n"));
+    metrics_free(m);
 }
 END_TEST
 
@@ -439,6 +480,7 @@ TESTS(metrics)
     tcase_add_test(tc, text_form);
     tcase_add_test(tc, openmetrics_form);
     tcase_add_test(tc, rows_are_kept);
+    tcase_add_test(tc, every_bucket);
     tcase_add_test(tc, gauges);
     tcase_add_test(tc, cap_on_rows);
     tcase_add_test(tc, long_and_odd_values);
