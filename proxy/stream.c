@@ -647,7 +647,8 @@ static void stream_route(struct stream *s)
     }
     s->attempt.cluster =
         s->match.cluster->original_dst
-            ? up_cluster_dialled(s->worker, &s->down->info.orig)
+            ? up_cluster_dialled(s->worker, s->service, s->match.destination->cluster,
+                                 &s->down->info.orig)
             : up_cluster_get(s->worker, s->service, s->match.destination->cluster);
     if (!s->attempt.cluster) {
         if (s->match.cluster->original_dst)

@@ -54,7 +54,7 @@ static void tcp_describe(const struct tcp *s, struct record *r)
     *r = (struct record){
         .inbound = d->info.inbound,
         .tcp = true,
-        .mtls = d->info.inbound ? d->info.mtls : s->up && chan_is_tls(s->up),
+        .mtls = d->info.inbound ? d->info.mtls : s->up && up_mesh_tls(s->host, s->up),
         .start_wall_ns =
             loop_wall(d->worker->loop) - (loop_now(d->worker->loop) - d->info.start_ns),
         .duration_ns = loop_now(d->worker->loop) - d->info.start_ns,
@@ -338,8 +338,10 @@ static void tcp_dial(struct tcp *s)
     struct sock_addr src;
     if (up_dial(s->host, UP_ALPN_TCP, worker_dial_source(&s->down.info, &src), &s->up, &err) < 0) {
         s->up = NULL;
-        s->failure = err.code == ERR_DENIED ? "endpoint_without_mtls" : "dial_failed";
-        tcp_fail(s, err.code == ERR_DENIED ? FLAG_UH : FLAG_UF, s->failure);
+        s->failure = err.code == ERR_DENIED ? "endpoint_without_mtls" : err.msg;
+        tcp_fail(s, err.code == ERR_DENIED ? FLAG_UH : FLAG_UF,
+                 err.code == ERR_DENIED ? s->failure : "dial_failed");
+        s->failure = NULL; /* it is recorded, and the text goes */
         return;
     }
     chan_owner(s->up, up_event, s);
@@ -378,7 +380,8 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
         return NULL;
     }
     if (cfg->original_dst) {
-        struct up_cluster *c = up_cluster_dialled(w, &info->orig);
+        struct up_cluster *c = up_cluster_dialled(
+            w, (struct prog_service *)(uintptr_t)svc, m.destination->cluster, &info->orig);
         if (!c)
             *ret_why = "no_answer_from_operator";
         return c;

@@ -35,6 +35,8 @@ struct tls {
     bool ticket;     /* a session arrived: ours can go */
     bool collecting; /* output gathers in the thread's batch */
     struct tls_peer peer;
+    char *sans; /* names that the server must have one of, NUL-terminated each; until it was verified */
+    uint32_t sans_len;
     char *session_key;
     uint32_t session_key_len;
     tls_judge_fn *judge;
@@ -326,6 +328,11 @@ static int verified(struct tls *t, X509 *leaf)
     }
     if (!wrong && t->ctx->n_names && !tls_cert_names(leaf, t->ctx->names, t->ctx->n_names))
         wrong = "the certificate carries none of the names that are let in";
+    if (!wrong && t->sans && !tls_cert_serves(leaf, t->sans, t->sans_len)) {
+        snprintf(why, sizeof why, "no name of the certificate is %s%s", t->sans,
+                 strlen(t->sans) + 1 < t->sans_len ? " or another that is accepted" : "");
+        wrong = why;
+    }
     if (!wrong && tls_peer_of(leaf, &peer) < 0)
         wrong = "out of memory";
     if (!wrong && judge(t, &peer, why, sizeof why) != ERR_OK)
@@ -631,6 +638,7 @@ static void finish(struct tls *t)
     mem_free(t->out);
     t->out = NULL;
     mem_free(t->session_key);
+    mem_free(t->sans);
     mem_free(t->error);
     t->error = NULL;
     mem_free((void *)(uintptr_t)t->early.p);
@@ -758,6 +766,24 @@ static int session_key_set(struct tls *t, const struct tls_conn_opts *o)
     return 0;
 }
 
+static int sans_set(struct tls *t, const struct tls_conn_opts *o)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < o->n_sans; i++)
+        n += o->sans[i].len + 1;
+    if (n == 0 || t->ctx->server || t->ctx->spiffe)
+        return 0;
+    t->sans = mem_zalloc(n);
+    if (!t->sans)
+        return -1;
+    for (size_t i = 0; i < o->n_sans; i++) {
+        memcpy(t->sans + t->sans_len, o->sans[i].p, o->sans[i].len);
+        t->sans_len += (uint32_t)o->sans[i].len + 1;
+    }
+    return 0;
+}
+
 static int tls_new(struct tls_ctx *ctx, struct chan *below, const struct tls_conn_opts *o,
                    struct slice early, struct chan **ret, struct err *err)
 {
@@ -780,7 +806,7 @@ static int tls_new(struct tls_ctx *ctx, struct chan *below, const struct tls_con
         err_set(err, ERR_INVALID, "TLS connection: a judge needs a context that verifies the peer");
         goto fail;
     }
-    if (session_key_set(t, o) < 0 || (early.len && !(copy = mem_strndup(early.p, early.len)))) {
+    if (session_key_set(t, o) < 0 || sans_set(t, o) < 0 || (early.len && !(copy = mem_strndup(early.p, early.len)))) {
         err_set(err, ERR_NOMEM, "TLS connection");
         goto fail;
     }

@@ -27,6 +27,8 @@ struct tls_ctx_opts {
     bool server;
     struct tls_identity identity; /* empty chain: none (a plain TLS client) */
     struct slice roots_pem;  /* trust anchors for the peer; empty with verify_peer: refuses all */
+    struct slice crl_pem;    /* revocation lists (RFC 5280 5); with any, every certificate of the peer's
+                                chain needs one of its issuer. Empty: nothing is looked up */
     bool verify_peer;        /* servers: require a client certificate */
     bool peer_optional;      /* with verify_peer on a server: a client may come without one, but
                                 what it shows is verified */
@@ -36,7 +38,6 @@ struct tls_ctx_opts {
     bool tls12;              /* allow TLS 1.2 (origination, webhooks); mesh contexts: 1.3 only */
     int min_version, max_version; /* 12 or 13; 0: as tls12 says, and 1.3 */
     const char *ciphers;     /* of TLS 1.2, as OpenSSL lists them; NULL: ours */
-    struct slice crl_pem;    /* revocation lists; with any, each issuer of the peer needs one */
     const struct slice *peer_names; /* the peer's leaf must carry one of these as DNS, URI, address or
                                 mail SAN, exactly; borrowed for the call only */
     uint32_t n_peer_names;
@@ -56,6 +57,9 @@ typedef enum err_code tls_judge_fn(void *user, struct slice spiffe_id, struct er
 struct tls_conn_opts {
     const char *sni;         /* client; NULL sends none */
     const char *verify_host; /* client, not spiffe: name the certificate must match; NULL: none */
+    const struct slice *sans; /* client, not spiffe: one of these names (DNS, IP address, URI) must stand
+                                 in the certificate; copied */
+    size_t n_sans;
     tls_judge_fn *judge;     /* may be NULL: every verified peer passes; needs verify_peer */
     void *judge_user;
     struct slice session_key; /* client with resume: sessions are kept per such key; copied */

@@ -7,6 +7,7 @@
 #include "lib/base/mem.h"
 #include "proxy/guard.h"
 #include "proxy/upstream/choose.h"
+#include "proxy/upstream/origin.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/worker.h"
 
@@ -122,6 +123,8 @@ static void hosts_refresh(struct up_cluster *c)
 {
     struct up_host **list = NULL;
     uint32_t n = 0, cap = 0;
+    if (c->single)
+        return;
     const struct prog_strings *keys = &c->cfg.endpoints;
     const struct prog_locality *places = PROG_POLICY(&c->cfg, locality);
     struct locality_self self = place_of_worker(c->worker);
@@ -217,7 +220,7 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
     return up_cluster_ref(c);
 }
 
-enum { DIRECT_KEY_MAX = 128 };
+enum { DIRECT_KEY_MAX = 512 };
 
 static struct slice direct_key(struct slice name, const struct sock_addr *addr,
                                char key[DIRECT_KEY_MAX])
@@ -250,8 +253,43 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
     return cluster_list(w, k, c);
 }
 
-struct up_cluster *up_cluster_dialled(struct worker *w, const struct sock_addr *addr)
+/* The cluster of one address by a service's description, whose TLS it has. */
+static struct up_cluster *cluster_single(struct worker *w, struct prog_service *service, uint32_t i,
+                                         const struct sock_addr *addr)
 {
+    char key[DIRECT_KEY_MAX];
+    const struct prog_cluster *cfg = &service->clusters[i];
+    struct slice k = direct_key(cfg->name, addr, key);
+    struct up_cluster *c = map_get(&w->clusters, k);
+    if (!c) {
+        c = cluster_new(w);
+        if (!c)
+            return NULL;
+        c->single = true;
+        struct up_host *h = host_new(c, addr, SLICE_NULL);
+        if (!h || hosts_push(&c->hosts, &c->n_hosts, &c->cap_hosts, h) < 0) {
+            if (h)
+                host_retire(h);
+            up_cluster_unref(c);
+            return NULL;
+        }
+        c->service = prog_ref(service);
+        c->cfg = *cfg;
+        return cluster_list(w, k, c);
+    }
+    prog_ref(service);
+    prog_unref(c->service);
+    c->service = service;
+    c->cfg = *cfg;
+    return up_cluster_ref(c);
+}
+
+struct up_cluster *up_cluster_dialled(struct worker *w, struct prog_service *service, uint32_t i,
+                                      const struct sock_addr *addr)
+{
+    if (origin_wanted(&service->clusters[i]))
+        return cluster_single(w, service, i, addr);
+
     char text[SOCK_TEXT_MAX];
     struct prog_service *svc = NULL;
     struct ipaddr ip = address_of(addr);
@@ -280,7 +318,7 @@ static void cluster_unlist(struct worker *w, struct slice key, struct up_cluster
 static void direct_release(struct up_cluster *c)
 {
     char key[DIRECT_KEY_MAX];
-    if (c->service || !c->listed || c->refs != 2 || c->n_hosts != 1 || c->hosts[0]->refs != 1)
+    if ((c->service && !c->single) || !c->listed || c->refs != 2 || c->n_hosts != 1 || c->hosts[0]->refs != 1)
         return;
     cluster_unlist(c->worker, direct_key(c->cfg.name, &c->hosts[0]->addr, key), c);
 }

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dialling: TCP, and mutual TLS over it where both sides speak it. What a cluster demands is never
- * traded for plaintext. */
+/* Dialling: TCP, mutual TLS over it where both sides speak it, or the TLS that a DestinationRule names.
+ * What a cluster demands is never traded for plaintext. */
 #include "proxy/upstream/upstream.h"
 
 #include <stdio.h>
 
+#include "lib/base/cleanup.h"
+#include "lib/base/hash.h"
+#include "lib/data/host.h"
+#include "proxy/upstream/origin.h"
 #include "proxy/worker.h"
+
+static void ctx_unrefp(struct tls_ctx **ctx)
+{
+    tls_ctx_unref(*ctx);
+}
 
 enum err_code up_host_tls(const struct up_host *h, bool *ret)
 {
@@ -23,7 +32,8 @@ enum err_code up_host_tls(const struct up_host *h, bool *ret)
         return ERR_OK;
     case PROG_TLS_SIMPLE:
     case PROG_TLS_MUTUAL:
-        break; /* origination is not built: compile marks such clusters with a problem */
+        *ret = true;
+        return ERR_OK;
     }
     return ERR_DENIED;
 }
@@ -43,6 +53,52 @@ static enum err_code judge(void *user, struct slice spiffe_id, struct err *err)
     return ERR_DENIED;
 }
 
+bool up_mesh_tls(const struct up_host *h, const struct chan *c)
+{
+    return chan_is_tls(c) && !origin_wanted(&h->cluster->cfg);
+}
+
+/* TCP alone; taken by the caller's TLS, if any. */
+static int dial_tcp(struct up_host *h, const struct sock_addr *src, struct chan **ret,
+                    struct err *err)
+{
+    const struct prog_tcp *t = PROG_POLICY(&h->cluster->cfg, tcp);
+    int fd = sock_connect(&h->addr, src, err);
+    if (fd < 0)
+        return -1;
+    if (t && t->keepalive)
+        sock_keepalive(fd, t->keepalive_probes, t->keepalive_time_s, t->keepalive_interval_s);
+    return chan_tcp(h->cluster->worker->loop, fd, false, ret, err);
+}
+
+static uint64_t names_hash(const struct tls_conn_opts *o)
+{
+    uint64_t h = o->n_sans;
+    for (size_t i = 0; i < o->n_sans; i++)
+        h = hash64(o->sans[i], h);
+    return h;
+}
+
+/* TLS as the cluster wants it. A session is good for what it was verified for: the cluster's names are
+ * part of its key. */
+static int dial_origin(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src,
+                       struct chan **ret, struct err *err)
+{
+    struct up_cluster *c = h->cluster;
+    CLEANUP(ctx_unrefp) struct tls_ctx *ctx = NULL;
+    struct tls_conn_opts opts;
+    struct chan *tcp;
+    char sni[HOST_MAX + 1], text[SOCK_TEXT_MAX], key[SOCK_TEXT_MAX + 32];
+    if (origin_opts(&c->cfg, sni, sizeof sni, &opts, err) < 0 ||
+        origin_ctx(PROG_POLICY(&c->cfg, origin), alpn, loop_now(c->worker->loop), &ctx, err) < 0 ||
+        dial_tcp(h, src, &tcp, err) < 0)
+        return -1;
+    int n = snprintf(key, sizeof key, "%s %016llx", sock_addr_text(&h->addr, text),
+                     (unsigned long long)names_hash(&opts));
+    opts.session_key = slice_of(key, (size_t)n);
+    return tls_chan_client(ctx, tcp, &opts, ret, err);
+}
+
 int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, struct chan **ret,
             struct err *err)
 {
@@ -50,18 +106,13 @@ int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, s
     bool tls;
     if (up_host_tls(h, &tls) != ERR_OK)
         return err_set(err, ERR_DENIED, "the endpoint does not speak mTLS, which is demanded");
+    if (origin_wanted(&h->cluster->cfg))
+        return dial_origin(h, alpn, src, ret, err);
     struct tls_ctx *ctx = tls ? w->client_tls[alpn] : NULL;
     if (tls && !ctx)
         return err_set(err, ERR_UNAVAILABLE, "no workload certificate yet");
-    int fd = sock_connect(&h->addr, src, err);
-    if (fd < 0)
-        return -1;
-    const struct prog_tcp *opts_tcp = PROG_POLICY(&h->cluster->cfg, tcp);
-    if (opts_tcp && opts_tcp->keepalive)
-        sock_keepalive(fd, opts_tcp->keepalive_probes, opts_tcp->keepalive_time_s,
-                       opts_tcp->keepalive_interval_s);
     struct chan *tcp;
-    if (chan_tcp(w->loop, fd, false, &tcp, err) < 0)
+    if (dial_tcp(h, src, &tcp, err) < 0)
         return -1;
     if (!tls) {
         *ret = tcp;

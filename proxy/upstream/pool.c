@@ -169,7 +169,7 @@ void up_cancel(struct up_attempt *a)
 
 struct slice up_peer(const struct up_attempt *a, bool *ret_tls)
 {
-    *ret_tls = a->conn && chan_is_tls(a->conn->chan);
+    *ret_tls = a->conn && up_mesh_tls(a->conn->host, a->conn->chan);
     return *ret_tls ? tls_chan_peer_spiffe(a->conn->chan) : SLICE_NULL;
 }
 

@@ -69,6 +69,7 @@ struct up_cluster {
     uint32_t n_pending;
     uint32_t ejected;
     bool listed;                  /* in the worker's table */
+    bool single;                  /* of one address that a client dialled, by a service's description */
 };
 
 /* The worker's cluster of this description, made or refreshed from `service`'s cluster number `i`.
@@ -77,10 +78,12 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
 /* A cluster that is no service: one host, plaintext (the application, a pass-through address).
  * `name` as metrics and logs show it. Cached by name and address. */
 struct up_cluster *up_cluster_direct(struct worker *w, const char *name, const struct sock_addr *addr);
-/* What the client dialled, where it chose the endpoint itself (headless services, PASSTHROUGH): the
- * workload at that address as the mesh knows it, mutual TLS included; plaintext only where it knows
- * none. NULL: not known yet, or no memory. */
-struct up_cluster *up_cluster_dialled(struct worker *w, const struct sock_addr *addr);
+/* What the client dialled, where it chose the endpoint itself (headless services, PASSTHROUGH, hosts
+ * without endpoints): the cluster's own TLS, where it names one, else the workload at that address as the
+ * mesh knows it, mutual TLS included; plaintext only where it knows none. NULL: not known yet, or no
+ * memory. */
+struct up_cluster *up_cluster_dialled(struct worker *w, struct prog_service *service, uint32_t i,
+                                      const struct sock_addr *addr);
 struct up_cluster *up_cluster_ref(struct up_cluster *c);
 void up_cluster_unref(struct up_cluster *c);
 /* Follow a change of knowledge. Clusters of a service that is gone go with their last connection. */
@@ -113,7 +116,9 @@ void up_host_result(struct up_host *h, unsigned status, bool failed);
 /* The own place has changed: groups of hosts are told apart anew. */
 void up_place_changed(struct worker *w);
 
-/* Whether a connection to this host is to be mTLS. ERR_OK with *ret; ERR_DENIED when the cluster
+/* Is it the mesh's mutual TLS (not TLS that the cluster names)? */
+bool up_mesh_tls(const struct up_host *h, const struct chan *c);
+/* Whether a connection to this host is to be TLS. ERR_OK with *ret; ERR_DENIED when the cluster
  * demands mTLS and the host cannot (never plaintext instead). */
 enum err_code up_host_tls(const struct up_host *h, bool *ret);
 enum up_alpn { UP_ALPN_TCP, UP_ALPN_HTTP1 };

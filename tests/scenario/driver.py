@@ -224,6 +224,10 @@ class Server:
         status = int(statuses[min(number, len(statuses) - 1)] if "once" in how
                      else statuses[number % len(statuses)])
         text = "server=%s\nmethod=%s\npath=%s\nfrom=%s\n" % (self.name, method, path, peer[0])
+        if self.tls:
+            cert = stream.sock.getpeercert() or {}
+            text += "tls=%s\nclient=%s\n" % (stream.sock.version(), ",".join(
+                v for _, v in cert.get("subjectAltName", ())))
         text += "".join("%s: %s\n" % f for f in fields)
         if small:
             text += "\n" + b"".join(small).decode("latin-1")
@@ -511,7 +515,7 @@ class Scenario:
         self.pods, self.labels, self.services, self.listens = [], {}, {}, []
         self.objects, self.servers, self.proxies, self.streams = [], {}, {}, {}
         self.listeners, self.running, self.last, self.vars = {}, {}, None, {}
-        self.identities = {}
+        self.identities, self.programs = {}, []
         self.many, self.h2 = [], {}
         self.shares = {}
         self.pod("client")
@@ -573,7 +577,7 @@ class Scenario:
                         "\n" + eps if eps else " []"))
         for o in self.objects:
             out.append(o)
-        return self.with_certs("---\n".join(out)).replace("$PORT", str(self.port))
+        return self.with_certs("---\n".join(out)).replace("$PORT", str(self.port)).replace("$DIR", self.dir)
 
     def with_certs(self, text):
         """$CERT(x), $KEY(x), $CRL(x): files of a certificate, in base64, as Secrets hold them."""
@@ -612,16 +616,16 @@ class Scenario:
                      "20200101000000Z", "-enddate", "20400101000000Z", "-in", file + ".csr", "-out",
                      file + ".pem", *([] if "-keyfile" in how else ["-keyfile", "ca.key"]), *how)
 
-    def key(self, file, subject):
-        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                     "-keyout", file + ".key", "-out", file + ".csr", "-subj", subject)
+    def key(self, file, subject, kind="P-256"):
+        how = (["-newkey", "rsa:2048"] if kind == "rsa" else
+               ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:" + kind])
+        self.openssl("req", *how, "-nodes", "-keyout", file + ".new", "-out", file + ".csr", "-subj",
+                     subject)
+        os.rename(self.dir + "/" + file + ".new", self.dir + "/" + file + ".key")
 
     def identity(self, file, spiffe):
         """PEM files of a workload certificate, signed by the scenario's CA."""
-        if not os.path.exists(self.dir + "/ca.pem"):
-            self.key("ca", "/O=cluster.local")
-            self.sign("ca", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
-                      "subjectKeyIdentifier=hash\n", "-selfsign")
+        self.authority("ca")
         self.key(file, "/")
         self.sign(file, "subjectAltName=critical,URI:%s\nextendedKeyUsage=serverAuth,clientAuth\n"
                   "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n" % spiffe,
@@ -697,6 +701,9 @@ class Scenario:
         return out
 
     def end(self):
+        for p in self.programs:
+            p.kill()
+            p.wait()
         for p in self.proxies.values():
             p.stop()
         for s in self.servers.values():
@@ -814,6 +821,23 @@ class Scenario:
         self.identity(pod, spiffe)
         self.identities[pod] = True
 
+    def do_s_server(self, pod, *args):
+        """openssl s_server in the place of a pod's application."""
+        self.pod(pod)
+        p = subprocess.Popen(["openssl", "s_server", "-accept", "%s:%d" % (self.app_address(pod),
+                              self.port), "-quiet"] + list(args), cwd=self.dir,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        self.programs.append(p)
+
+        def up():
+            try:
+                socket.create_connection((self.app_address(pod), self.port), 1).close()
+                return True
+            except OSError:
+                return False
+        need(eventually(up), "s_server does not listen")
+
     def do_server(self, name, *words):
         named, plain = options(words)
         how = dict({w: [""] for w in plain}, **named)
@@ -821,7 +845,13 @@ class Scenario:
             self.pod(name)
             at = how.get("at", [self.app_address(name)])[0]
             tls = None
-            if "tls" in how:
+            if "cert" in how:
+                tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                tls.load_cert_chain(*(self.dir + "/" + how["cert"][0] + e for e in (".pem", ".key")))
+                if "client" in how:
+                    tls.verify_mode = ssl.CERT_REQUIRED
+                    tls.load_verify_locations(self.dir + "/ca.pem")
+            elif "tls" in how:
                 self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                              "-nodes", "-keyout", "tls.key", "-out", "tls.pem", "-subj", "/CN=nobody")
                 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -885,7 +915,7 @@ class Scenario:
         named, sans = options(words)
         ca = named.get("ca", ["ca"])[0]
         self.authority(ca)
-        self.key(name, "/O=" + name)
+        self.key(name, "/O=" + name, named.get("key", ["P-256"])[0])
         self.sign(name, "subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n"
                   "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n" %
                   ",".join(w if ":" in w else "DNS:" + w for w in sans),

@@ -12,6 +12,9 @@ cd "$(dirname "$0")/../.." || exit
 # NAME^SCENARIO^FILE^OLD^NEW; OLD is there exactly once; "\n" in them is the end of a line.
 mutations() {
     cat <<'T'
+origin-any-name^origin-simple^proxy/upstream/origin.c^ret->verify_host = sni;^ret->verify_host = NULL;
+origin-stale-files^origin-mutual^proxy/upstream/origin.c^if (memcmp(now, c->stamps, sizeof now) == 0)^if (now_ns)
+origin-plain-dialled^origin-dialled^proxy/upstream/cluster.c^    if (origin_wanted(&service->clusters[i]))^    if (!service)
 registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)

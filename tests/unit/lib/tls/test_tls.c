@@ -749,6 +749,64 @@ START_TEST(host_names)
 }
 END_TEST
 
+/* Names that a policy accepts, of which one must stand in the certificate. */
+static const struct {
+    const char *name, *accepted[2];
+    bool ok;
+} sans[] = {
+    {"one of two", {"other.example", "api.example"}, true},
+    {"none", {"other.example", "example"}, false},
+    {"wildcard of the certificate", {"a.web.example"}, true},
+    {"that is one label", {"a.b.web.example"}, false},
+    {"URI", {"spiffe://td/ns/a/sa/b"}, true},
+    {"another URI", {"spiffe://td/ns/a/sa/bb"}, false},
+    {"address", {"10.1.2.3"}, true},
+    {"another address", {"10.1.2.4"}, false},
+    {"not the subject's name", {"subject"}, false},
+};
+
+START_TEST(accepted_names)
+{
+    struct pki_id srv = pki_odd(
+        &ca, &(struct pki_odd){.san = "DNS:api.example,DNS:*.web.example,URI:spiffe://td/ns/a/sa/b,"
+                                      "IP:10.1.2.3"});
+    struct slice names[2] = {slice_str(sans[_i].accepted[0]), slice_str(sans[_i].accepted[1])};
+    struct tls_ctx_opts o = {
+        .roots_pem = slice_str(ca.cert), .verify_peer = true, .tls12 = true, .resume = true};
+    struct tls_ctx_opts so = {.server = true,
+                              .identity = {slice_str(srv.chain), slice_str(srv.key)},
+                              .tls12 = true,
+                              .resume = true};
+    struct tls_ctx *cc, *sc;
+    struct owner c, s;
+
+    ck_assert_int_eq(tls_ctx_new(&o, &cc, NULL), 0);
+    ck_assert_int_eq(tls_ctx_new(&so, &sc, NULL), 0);
+    begin(cc, sc, &(struct tls_conn_opts){.sans = names, .n_sans = sans[_i].accepted[1] ? 2 : 1},
+          NULL, 20000, &c, &s);
+    turns(8);
+    ck_assert_msg(c.opens == sans[_i].ok, "%s: %s", sans[_i].name, tls_chan_error(c.c));
+    if (!sans[_i].ok)
+        ck_assert_ptr_nonnull(strstr(tls_chan_error(c.c), "no name of the certificate is "));
+    finish_both(&c, &s);
+    tls_ctx_unref(cc);
+    tls_ctx_unref(sc);
+    pki_id_free(&srv);
+}
+END_TEST
+
+START_TEST(bad_revocation_list)
+{
+    struct tls_ctx_opts o = {
+        .roots_pem = slice_str(ca.cert), .crl_pem = SL("nothing"), .verify_peer = true};
+    struct tls_ctx *cc = NULL;
+    struct err err = {0};
+
+    ck_assert_int_eq(tls_ctx_new(&o, &cc, &err), -1);
+    ck_assert_ptr_nonnull(strstr(err.msg, "revocation list"));
+}
+END_TEST
+
 START_TEST(mesh_contexts_speak_tls13_only)
 {
     struct tls_ctx_opts o = {.tls12 = true};
@@ -1025,6 +1083,8 @@ TESTS(tls)
     tcase_add_loop_test(tc, end_without_close_notify_is_not_eof, 0, 2);
     tcase_add_test(tc, bytes_before_close_still_go_out);
     tcase_add_loop_test(tc, host_names, 0, 2 * N_OF(hosts));
+    tcase_add_loop_test(tc, accepted_names, 0, N_OF(sans));
+    tcase_add_test(tc, bad_revocation_list);
     tcase_add_test(tc, mesh_contexts_speak_tls13_only);
     tcase_add_loop_test(tc, context_errors_name_the_part, 0, N_OF(contexts));
     tcase_add_test(tc, alpn_without_common_name_goes_on);

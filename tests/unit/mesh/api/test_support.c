@@ -47,10 +47,11 @@ static const struct {
     {API_PEER_AUTHENTICATION, "{portLevelMtls: {'80': {mod: x}}}",
      "suspect spec.portLevelMtls.80.mod: is no field of this kind: it has no effect"},
     {API_DESTINATION_RULE,
-     "{subsets: [{trafficPolicy: {portLevelSettings: [{tls: {mode: SIMPLE}}]}}]}",
-     "unsupported spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode: SIMPLE is not "
-     "implemented; served: DISABLE and ISTIO_MUTUAL; others are refused by the proxy, never sent "
-     "in plaintext"},
+     "{subsets: [{trafficPolicy: {portLevelSettings: [{tls: {credentialName: s}}]}}]}",
+     "unsupported spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.credentialName: is not "
+     "implemented: requests are refused, for want of them; name files"},
+    {API_AUTHORIZATION_POLICY, "{action: AUDIT}",
+     "unsupported spec.action: AUDIT is not implemented; served: ALLOW and DENY"},
     {API_AUTHORIZATION_POLICY, "{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.1]}}]}]}",
      "unsupported spec.rules[0].from[0].source.remoteIpBlocks: is not implemented: use "
      "ipBlocks"},

@@ -501,6 +501,12 @@ static void tls_mutual(struct prog_cluster *c)
     c->tls = PROG_TLS_MUTUAL_MESH;
 }
 
+static void tls_simple(struct prog_cluster *c)
+{
+    c->tls = PROG_TLS_SIMPLE;
+    c->original_dst = true;
+}
+
 static const struct {
     const char *name, *endpoints;
     void (*tweak)(struct prog_cluster *);
@@ -512,6 +518,7 @@ static const struct {
     {"disabled", "M1", tls_disable, ERR_OK, false},
     {"demanded", "M1", tls_mutual, ERR_OK, true},
     {"demanded, no sidecar there: never plaintext", "1", tls_mutual, ERR_DENIED, false},
+    {"the cluster's own, whatever is there", "1", tls_simple, ERR_OK, true},
 };
 
 START_TEST(mutual_tls)
@@ -574,6 +581,35 @@ START_TEST(direct)
 }
 END_TEST
 
+/* What a client dialled, with the TLS that its service asks for: a cluster of its own for each address,
+ * gone with its last user. */
+START_TEST(dialled_with_tls)
+{
+    struct sock_addr one, two;
+    struct prog_service *s = NULL;
+
+    ck_assert_int_eq(sock_addr_parse(SL("127.0.0.8"), 443, &one), 0);
+    ck_assert_int_eq(sock_addr_parse(SL("127.0.0.9"), 443, &two), 0);
+    learn(PROG_ENDPOINTS, "e", endpoints("1"));
+    learn(PROG_SERVICE, "s", &service("s", tls_simple)->prog);
+    ck_assert_int_eq(know_service(&w->know, SL("s"), &s), KNOW_VALUE);
+    struct up_cluster *a = up_cluster_dialled(w, s, 0, &one), *b = up_cluster_dialled(w, s, 0, &two),
+                      *again = up_cluster_dialled(w, s, 0, &one);
+    ck_assert_ptr_eq(a, again);
+    ck_assert_ptr_ne(a, b);
+    ck_assert_int_eq(a->cfg.tls, PROG_TLS_SIMPLE);
+    up_cluster_unref(again);
+    learn(PROG_ENDPOINTS, "e", endpoints("23")); /* not its endpoints */
+    ck_assert_uint_eq(a->n_hosts, 1);
+    ck_assert_str_eq(picks(a), "8:300");
+    learn(PROG_SERVICE, "s", NULL); /* those under way keep what they have */
+    ck_assert_str_eq(picks(b), "9:300");
+    up_cluster_unref(a);
+    up_cluster_unref(b);
+    ck_assert_uint_eq(w->clusters.len, 0);
+}
+END_TEST
+
 START_TEST(out_of_memory)
 {
     struct prog_service *s = NULL;
@@ -607,5 +643,6 @@ TESTS(cluster)
     tcase_add_loop_test(tc, mutual_tls, 0, N_OF(security));
     tcase_add_test(tc, service_changes);
     tcase_add_test(tc, direct);
+    tcase_add_test(tc, dialled_with_tls);
     tcase_add_test(tc, out_of_memory);
 }

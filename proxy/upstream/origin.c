@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/upstream/origin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/hash.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/data/cidr.h"
+
+enum { FILES = 4, CONTEXTS_MAX = 64, FILE_MAX = 4 << 20, LOOK_S = 5 };
+
+struct stamp { /* of a file: what changes when it does */
+    int64_t mtime_ns, size;
+    uint64_t inode;
+};
+struct context {
+    struct context *next;
+    struct hash128 id;
+    struct tls_ctx *tls;
+    struct stamp stamps[FILES];
+    int64_t looked_ns, used_ns;
+};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for what follows */
+static struct context *contexts;
+
+/* Where systems keep the roots that they trust. */
+static const char *system_roots(void)
+{
+    static const char *const paths[] = {"/etc/ssl/certs/ca-certificates.crt",
+                                        "/etc/pki/tls/certs/ca-bundle.crt",
+                                        "/etc/ssl/ca-bundle.pem",
+                                        "/etc/pki/tls/cacert.pem",
+                                        "/etc/ssl/cert.pem",
+                                        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"};
+    const char *named = getenv("SSL_CERT_FILE");
+    for (size_t i = 0; !named && i < N_OF(paths); i++)
+        if (access(paths[i], R_OK) == 0)
+            return paths[i];
+    return named ? named : paths[0];
+}
+
+/* The files of a context, as C strings in the arena; "" for none. */
+struct files {
+    const char *path[FILES]; /* certificate, key, roots, revocation list */
+};
+
+static int files_of(const struct prog_origin *o, struct arena *a, struct files *ret)
+{
+    static const struct prog_origin none;
+    o = o ? o : &none;
+    struct slice s[FILES] = {o->certificate, o->key, o->roots, o->crl};
+    for (int i = 0; i < FILES; i++) {
+        ret->path[i] = s[i].len ? arena_strndup(a, s[i].p, s[i].len) : "";
+        if (!ret->path[i])
+            return -1;
+    }
+    if (!s[2].len && !o->no_verify)
+        ret->path[2] = system_roots();
+    return 0;
+}
+
+static void stamps_take(const struct files *f, struct stamp ret[FILES])
+{
+    struct stat st;
+    memset(ret, 0, FILES * sizeof *ret);
+    for (int i = 0; i < FILES; i++)
+        if (f->path[i][0] && stat(f->path[i], &st) == 0)
+            ret[i] = (struct stamp){st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec, st.st_size,
+                                    st.st_ino};
+}
+
+/* A whole file into one block, which the caller wipes and frees. */
+static int file_read(const char *path, struct slice *ret, struct err *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *p = NULL;
+    ssize_t n = -1;
+    *ret = SLICE_NULL;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        err_set(err, ERR_UNAVAILABLE, "%s: %s", path, strerror(errno));
+    else if (st.st_size <= 0 || st.st_size > FILE_MAX)
+        err_set(err, ERR_UNAVAILABLE, "%s: is empty or too large", path);
+    else if (!(p = mem_alloc((size_t)st.st_size)))
+        err_set(err, ERR_NOMEM, "%s", path);
+    else if ((n = read(fd, p, (size_t)st.st_size)) <= 0)
+        err_set(err, ERR_UNAVAILABLE, "%s: cannot be read", path);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0) {
+        mem_free(p);
+        return -1;
+    }
+    *ret = slice_of(p, (size_t)n);
+    return 0;
+}
+
+static void wipe(struct slice s)
+{
+    if (s.p)
+        explicit_bzero((void *)(uintptr_t)s.p, s.len);
+    mem_free((void *)(uintptr_t)s.p);
+}
+
+static int build(const struct files *f, const struct prog_origin *o, enum up_alpn alpn,
+                 struct tls_ctx **ret, struct err *err)
+{
+    static const char *const http1[] = {"http/1.1", NULL};
+    struct slice text[FILES] = {SLICE_NULL};
+    int rc = 0;
+    for (int i = 0; i < FILES && rc == 0; i++)
+        if (f->path[i][0])
+            rc = file_read(f->path[i], &text[i], err);
+    struct tls_ctx_opts opts = {
+        .identity = {text[0], text[1]},
+        .roots_pem = text[2],
+        .crl_pem = text[3],
+        .verify_peer = !o || !o->no_verify,
+        .alpn = alpn == UP_ALPN_HTTP1 ? http1 : NULL,
+        .tls12 = true,
+        .resume = true,
+    };
+    if (rc == 0)
+        rc = tls_ctx_new(&opts, ret, err);
+    for (int i = 0; i < FILES; i++)
+        wipe(text[i]);
+    if (rc < 0)
+        err->code = err->code == ERR_NOMEM ? ERR_NOMEM : ERR_UNAVAILABLE;
+    return rc;
+}
+
+static bool id_of(const struct files *f, const struct prog_origin *o, enum up_alpn alpn,
+                  struct hash128 *ret)
+{
+    CLEANUP(buf_freep) struct buf b;
+    buf_init(&b, 64 * 1024);
+    buf_addf(&b, "%d %d", (int)alpn, o && o->no_verify);
+    for (int i = 0; i < FILES; i++)
+        buf_addf(&b, " %zu:%s", strlen(f->path[i]), f->path[i]);
+    *ret = hash128(buf_slice(&b));
+    return buf_err(&b) == ERR_OK;
+}
+
+static void context_free(struct context *c)
+{
+    tls_ctx_unref(c->tls);
+    mem_free(c);
+}
+
+/* Make room for another one: the longest unused goes. Connections keep what they began with. */
+static void evict(void)
+{
+    struct context **oldest = &contexts;
+    size_t n = 0;
+    for (struct context **p = &contexts; *p; p = &(*p)->next, n++)
+        if ((*p)->used_ns < (*oldest)->used_ns)
+            oldest = p;
+    if (n < CONTEXTS_MAX)
+        return;
+    struct context *c = *oldest;
+    *oldest = c->next;
+    context_free(c);
+}
+
+/* Look whether the files have changed, and take what is in them now. */
+static void refresh(struct context *c, const struct files *f, const struct prog_origin *o,
+                    enum up_alpn alpn, int64_t now_ns)
+{
+    struct stamp now[FILES];
+    struct tls_ctx *tls;
+    struct err err = {0};
+    c->looked_ns = now_ns;
+    stamps_take(f, now);
+    if (memcmp(now, c->stamps, sizeof now) == 0)
+        return;
+    if (build(f, o, alpn, &tls, &err) < 0) {
+        LOG(WARN, "Changed TLS files cannot be used; the old ones stay", "error=%s", err.msg);
+        return;
+    }
+    memcpy(c->stamps, now, sizeof now);
+    tls_ctx_unref(c->tls);
+    c->tls = tls;
+}
+
+static int context_new(const struct files *f, const struct prog_origin *o, enum up_alpn alpn,
+                       int64_t now_ns, struct context **ret, struct err *err)
+{
+    struct context *c = mem_zalloc(sizeof *c);
+    if (!c)
+        return err_set(err, ERR_NOMEM, "TLS context");
+    stamps_take(f, c->stamps); /* before reading: a change meanwhile is seen at the next look */
+    c->looked_ns = now_ns;
+    if (build(f, o, alpn, &c->tls, err) < 0) {
+        mem_free(c);
+        return -1;
+    }
+    evict();
+    c->next = contexts;
+    contexts = c;
+    *ret = c;
+    return 0;
+}
+
+int origin_ctx(const struct prog_origin *o, enum up_alpn alpn, int64_t now_ns, struct tls_ctx **ret,
+               struct err *err)
+{
+    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    struct hash128 id;
+    struct files f;
+    int rc = 0;
+    if (files_of(o, &a, &f) < 0 || !id_of(&f, o, alpn, &id))
+        return err_set(err, ERR_NOMEM, "TLS context");
+    pthread_mutex_lock(&lock);
+    struct context *c = contexts;
+    while (c && (c->id.lo != id.lo || c->id.hi != id.hi))
+        c = c->next;
+    if (!c)
+        rc = context_new(&f, o, alpn, now_ns, &c, err);
+    else if (now_ns - c->looked_ns >= LOOK_S * NS_PER_S)
+        refresh(c, &f, o, alpn, now_ns);
+    if (rc == 0) {
+        c->id = id;
+        c->used_ns = now_ns;
+        *ret = tls_ctx_ref(c->tls);
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+int origin_opts(const struct prog_cluster *c, char *sni, size_t cap, struct tls_conn_opts *ret,
+                struct err *err)
+{
+    const struct prog_origin *o = PROG_POLICY(c, origin);
+    struct ipaddr ip;
+    bool named = slice_copy(c->sni, sni, cap) && sni[0];
+    *ret = (struct tls_conn_opts){0};
+    if (named && !ip_parse(c->sni, &ip)) /* an address is no server name (RFC 6066 3) */
+        ret->sni = sni;
+    if (o && o->no_verify)
+        return 0;
+    if (c->subject_alt_names.n) {
+        ret->sans = c->subject_alt_names.p;
+        ret->n_sans = c->subject_alt_names.n;
+    } else if (named) {
+        ret->verify_host = sni;
+    } else {
+        return err_set(err, ERR_INVALID,
+                       "tls: the server's name is not known: set sni or subjectAltNames");
+    }
+    return 0;
+}
+
+size_t origin_contexts(void)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&lock);
+    for (const struct context *c = contexts; c; c = c->next)
+        n++;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
