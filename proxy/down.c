@@ -18,7 +18,8 @@ void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct ch
         d->next->prev = &d->next;
     w->downs = d;
     w->n_downs++;
-    atomic_fetch_add_explicit(down_serves(info) ? &w->n_inbound : &w->n_outbound, 1,
+    d->serves = down_serves(info);
+    atomic_fetch_add_explicit(d->serves ? &w->n_inbound : &w->n_outbound, 1,
                               memory_order_relaxed);
 }
 
@@ -31,7 +32,7 @@ void down_leave(struct down *d)
         d->next->prev = d->prev;
     d->prev = NULL;
     d->worker->n_downs--;
-    atomic_fetch_sub_explicit(down_serves(&d->info) ? &d->worker->n_inbound : &d->worker->n_outbound, 1,
+    atomic_fetch_sub_explicit(d->serves ? &d->worker->n_inbound : &d->worker->n_outbound, 1,
                               memory_order_relaxed);
     down_info_fini(&d->info);
 }

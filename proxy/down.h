@@ -36,6 +36,7 @@ enum down_kind { DOWN_INCOMING, DOWN_TCP, DOWN_HTTP };
 struct down {
     struct down *next, **prev;
     enum down_kind kind;
+    bool serves; /* as it was entered: `info` may be handed over before it leaves */
     struct worker *worker;
     struct chan *chan;
     struct down_info info;

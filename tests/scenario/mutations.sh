@@ -42,8 +42,16 @@ rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.l
 redirect-query^rewrite-redirect^mesh/match/route.c^struct slice scheme = d->scheme.len ? d->scheme : r->scheme, authority, path;^struct slice scheme = r->scheme, authority, path;
 headers-not-removed^headers^proxy/filter/headers.c^        if (!is_authority(ops->remove.p[i]))^        if (is_authority(ops->remove.p[i]))
 client-cert-believed^inbound-plain^proxy/filter/headers.c^    http_head_remove(h, SL("x-forwarded-client-cert"));^    (void)h;
-drain-keeps-connections^drain^proxy/h1_down.c^             (d->down.info.inbound && d->down.worker->draining))^             (d->down.info.inbound && !d->down.worker))
+drain-keeps-connections^drain^proxy/h1_down.c^             (down_serves(&d->down.info) && d->down.worker->draining))^             (down_serves(&d->down.info) && !d->down.worker))
 strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {^if (!info) {
+gateway-misdirected^gateway-tls^proxy/gate.c^           prog_gate_of_sni(p, host) != info->gw->gate;^           !info->gw->gate;
+gateway-any-client^gateway-tls^proxy/gates.c^        .verify_peer = clients,^        .verify_peer = false,
+gateway-names-off^gateway-tls^proxy/gates.c^        .n_peer_names = clients ? gate->subject_alt_names.n : 0,^        .n_peer_names = 0,
+gateway-crl-off^gateway-crl^lib/tls/ctx.c^    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);^    X509_STORE_set_flags(store, 0);
+gateway-host-namespace^gateway-http^mesh/compile/gateway.c^                if (ns.p && !slice_is(ns, "*") &&\n                    !slice_eq(slice_is(ns, ".") ? s->o->meta->ns : ns, o->meta->ns))^                if (!ns.len && ns.p)
+gateway-edge-believes^gateway-http^proxy/filter/edge.c^    remove_privileged(h);^    (void)h;
+gateway-unguarded^gateway-authz^proxy/guard.c^    if (!down_serves(&d->info))\n        return true;^    if (!d->info.inbound)\n        return true;
+gateway-stale-certificate^gateway-reload^proxy/gates.c^held(g, mark, true);^held(g, mark, false);
 log-json-off^access-log-json^proxy/telemetry.c^if (al_compile(s->access_log.format, s->access_log.json, &p, &err) < 0) {^if (al_compile(s->access_log.format, false, &p, &err) < 0) {
 log-headers-off^access-log-format^proxy/telemetry.c^    if (r->head)^    if (!r)
 timeouts-not-counted^black-hole^proxy/stream.c^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (s->attempt.host)^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (!s)
