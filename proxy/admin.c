@@ -379,11 +379,16 @@ static void clock_seen(void *user, struct buf *out)
 
 static void page_clock(struct admin *a, struct http_exchange *x)
 {
-    uint64_t ms;
+    struct slice civil = http_exchange_query(x, SL("set_s"));
+    bool back = slice_starts(civil, SL("-"));
+    uint64_t ms, s;
     if (!a->data->options.virtual_clock) {
         http_reply(x, 404, "text/plain", SL("the clock is the machine's\n"));
+    } else if (slice_u64(slice_skip(civil, back), UINT32_MAX, &s)) {
+        clock_shift_wall(&a->data->clock, (back ? -1 : 1) * (int64_t)s * NS_PER_S);
+        http_reply(x, 200, "text/plain", SL("ok\n"));
     } else if (!slice_u64(http_exchange_query(x, SL("advance_ms")), UINT32_MAX, &ms)) {
-        http_reply(x, 400, "text/plain", SL("advance_ms must be a number\n"));
+        http_reply(x, 400, "text/plain", SL("advance_ms or set_s must be a number\n"));
     } else {
         struct later *l = later_new(a, x);
         if (!l)

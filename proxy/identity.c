@@ -29,7 +29,7 @@ struct identity {
     char *key, *chain, *roots;    /* PEM in force; key is wiped */
     char *next_key;               /* of the request under way */
     struct tls_ctx *server, *client[2], *control_plane;
-    int64_t not_after_ns, renew_ns; /* civil; monotonic */
+    int64_t not_before_ns, not_after_ns; /* civil */
     struct loop_timer timer;
     int64_t backoff_ns;
     char problem[224];
@@ -172,6 +172,7 @@ static int install(struct identity *id, char *key, char *chain, char *roots, str
     id->key = key;
     id->chain = chain;
     id->roots = roots;
+    id->not_before_ns = info.not_before_ns;
     id->not_after_ns = info.not_after_ns;
     tell_workers(id);
     return 0;
@@ -203,7 +204,12 @@ static void ask_failed(struct identity *id, const char *why)
 static void plan_renewal(struct identity *id)
 {
     struct loop *loop = id->opts.control->loop;
-    int64_t left = id->not_after_ns - loop_wall(loop);
+    int64_t left = id->not_after_ns - loop_wall(loop), life = id->not_after_ns - id->not_before_ns;
+    if (left <= 0 || left > life) { /* this clock or the CA's is wrong: its length alone counts */
+        LOG(WARN, "The certificate is not of now by this node's clock: is it right?",
+            "off_s=%lld", (long long)((left <= 0 ? left : left - life) / NS_PER_S));
+        left = life;
+    }
     int64_t wait = MAX(rnd_jitter(loop_rnd(loop), left / 2, 0.1), NS_PER_S);
     loop_timer_in(loop, &id->timer, wait, ask_again);
 }

@@ -22,7 +22,8 @@ const char proxy_options_help[] =
     "                         with the above, where to serve these\n"
     "  --log-level LEVEL      error, warn, info, debug, trace\n"
     "  --log-as-json\n"
-    "  --virtual-clock        time moves by POST /clock?advance_ms=N on the admin port (tests)\n"
+    "  --virtual-clock        time moves by POST /clock?advance_ms=N on the admin port, the civil clock\n"
+    "                         alone by /clock?set_s=N or -N (tests)\n"
     "  --seed N               seed of the random numbers (tests)\n";
 
 enum { OPT_CONFIG = 256, OPT_CERT, OPT_KEY, OPT_ROOTS, OPT_NAMESPACE, OPT_CONCURRENCY, OPT_VIRTUAL,

@@ -59,6 +59,11 @@ void clock_advance(struct clock *c, int64_t ns)
     __atomic_fetch_add(&c->virtual_wall_ns, ns, __ATOMIC_RELAXED);
 }
 
+void clock_shift_wall(struct clock *c, int64_t ns)
+{
+    __atomic_fetch_add(&c->virtual_wall_ns, ns, __ATOMIC_RELAXED);
+}
+
 /* Days since 1970-01-01 of a proleptic Gregorian date; years are counted from March, so that the
  * leap day is the last of its year. */
 static int64_t days_of(int64_t y, unsigned m, unsigned d)

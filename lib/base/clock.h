@@ -30,6 +30,8 @@ void clock_init_real(struct clock *c);
 /* Starts at now = 1 s and the given civil time. */
 void clock_init_virtual(struct clock *c, int64_t wall_ns);
 void clock_advance(struct clock *c, int64_t ns);
+/* Somebody sets a virtual clock's civil time: forward, or back. */
+void clock_shift_wall(struct clock *c, int64_t ns);
 
 /* RFC 3339 in UTC with milliseconds ("2026-08-01T10:20:30.123Z", 24 bytes + NUL) or, with
  * `seconds`, without (20 bytes + NUL). */

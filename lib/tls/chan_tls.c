@@ -112,6 +112,25 @@ static void deny(struct tls *t, const char *why)
     t->error = mem_strdup(text);
 }
 
+/* Why a chain was refused. Where time decides, both clocks are told: one of them may be wrong. */
+static void deny_chain(struct tls *t, X509_STORE_CTX *store)
+{
+    int code = X509_STORE_CTX_get_error(store);
+    const X509 *cert = X509_STORE_CTX_get_current_cert(store);
+    const char *why = X509_verify_cert_error_string(code);
+    bool early = code == X509_V_ERR_CERT_NOT_YET_VALID;
+    char text[224], limit[32], here[32];
+
+    if (cert && (early || code == X509_V_ERR_CERT_HAS_EXPIRED)) {
+        clock_rfc3339((early ? tls_cert_begin_s(cert) : tls_cert_end_s(cert)) * NS_PER_S, 1, limit);
+        clock_rfc3339(loop_wall(t->c.loop), 1, here);
+        snprintf(text, sizeof text, "%s (%s %s; the clock here says %s)", why,
+                 early ? "it begins at" : "it ended at", limit, here);
+        why = text;
+    }
+    deny(t, why);
+}
+
 /* What SSL_get_error calls SSL_ERROR_SSL or SSL_ERROR_SYSCALL. */
 static enum err_code fail_ssl(struct tls *t)
 {
@@ -358,7 +377,7 @@ int tls_verify(X509_STORE_CTX *store, void *arg)
                                (time_t)(loop_wall(t->c.loop) / NS_PER_S));
     ok = X509_verify_cert(store) == 1;
     if (!ok) {
-        deny(t, X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+        deny_chain(t, store);
     } else if (!verified(t, X509_STORE_CTX_get0_cert(store))) {
         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
         ok = 0;

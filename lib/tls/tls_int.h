@@ -54,7 +54,8 @@ const char *tls_cert_spiffe(const X509 *cert, char ret[X509_SPIFFE_MAX]);
 /* Does one of `names`, NUL-terminated one behind the other, stand in the certificate? A wildcard of the
  * certificate covers one label (RFC 9525 6.3); URIs compare byte for byte. */
 bool tls_cert_serves(X509 *cert, const char *names, size_t len);
-/* End of validity, seconds of civil time. */
+/* Beginning and end of validity, seconds of civil time. */
+int64_t tls_cert_begin_s(const X509 *cert);
 int64_t tls_cert_end_s(const X509 *cert);
 
 /* Does the certificate carry one of the names? */

@@ -457,6 +457,11 @@ int x509_cert_info(struct slice pem, struct x509_cert_info *ret, struct err *err
     return 0;
 }
 
+int64_t tls_cert_begin_s(const X509 *cert)
+{
+    return time_s(X509_get0_notBefore(cert));
+}
+
 int64_t tls_cert_end_s(const X509 *cert)
 {
     return time_s(X509_get0_notAfter(cert));

@@ -27,6 +27,8 @@ import time
 import h2client
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+EPOCH = 1767225600  # when the virtual clock begins, in civil time
+ALWAYS = ("20200101000000Z", "20400101000000Z")  # life of a certificate on either clock
 WAIT = 10.0  # seconds that something expected may take
 
 
@@ -605,15 +607,14 @@ class Scenario:
                            stderr=subprocess.PIPE, cwd=self.dir)
         need(p.returncode == 0, "openssl: " + p.stderr.decode())
 
-    def sign(self, file, extensions, *how):
-        """A certificate that is valid on the virtual clock's first day, too."""
+    def sign(self, file, extensions, *how, life=ALWAYS):
         with open(self.dir + "/ca.cnf", "w") as f:
             f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\n"
                     "default_md=sha256\npolicy=p\nunique_subject=no\nemail_in_dn=no\n"
                     "[p]\norganizationName=optional\n[x]\n" + extensions)
         open(self.dir + "/index.txt", "a").close()
         self.openssl("ca", "-config", "ca.cnf", "-batch", "-notext", "-extensions", "x", "-startdate",
-                     "20200101000000Z", "-enddate", "20400101000000Z", "-in", file + ".csr", "-out",
+                     life[0], "-enddate", life[1], "-in", file + ".csr", "-out",
                      file + ".pem", *([] if "-keyfile" in how else ["-keyfile", "ca.key"]), *how)
 
     def key(self, file, subject, kind="P-256"):
@@ -623,13 +624,13 @@ class Scenario:
                      subject)
         os.rename(self.dir + "/" + file + ".new", self.dir + "/" + file + ".key")
 
-    def identity(self, file, spiffe):
+    def identity(self, file, spiffe, life=ALWAYS):
         """PEM files of a workload certificate, signed by the scenario's CA."""
         self.authority("ca")
         self.key(file, "/")
         self.sign(file, "subjectAltName=critical,URI:%s\nextendedKeyUsage=serverAuth,clientAuth\n"
                   "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n" % spiffe,
-                  "-cert", "ca.pem")
+                  "-cert", "ca.pem", life=life)
 
     def authority(self, name):
         if not os.path.exists(self.dir + "/%s.pem" % name):
@@ -817,8 +818,12 @@ class Scenario:
     def do_clock(self, which):
         self.real_clock = which == "real"
 
-    def do_identity(self, pod, spiffe):
-        self.identity(pod, spiffe)
+    def do_identity(self, pod, spiffe, *words):
+        """from=SECONDS, to=SECONDS: its life, counted from the virtual clock's start."""
+        named, _ = options(words)
+        life = [time.strftime("%Y%m%d%H%M%SZ", time.gmtime(EPOCH + int(named[k][0])))
+                if k in named else always for k, always in zip(("from", "to"), ALWAYS)]
+        self.identity(pod, spiffe, life)
         self.identities[pod] = True
 
     def do_s_server(self, pod, *args):
@@ -1013,6 +1018,11 @@ class Scenario:
         for p in self.proxies.values():
             status, body = p.page("/clock?advance_ms=%d" % ms, "POST")
             need(status == 200, body)
+
+    def do_skew(self, pod, seconds):
+        """Somebody sets the civil clock of a pod's node, by so many seconds."""
+        status, body = self.proxies[pod].page("/clock?set_s=%d" % int(seconds), "POST")
+        need(status == 200, body)
 
     def do_sleep(self, seconds):
         time.sleep(float(seconds))
