@@ -118,7 +118,7 @@ void h2_over(struct h2 *h, bool tell)
     /* A callback may end other streams: from the start each time. */
     for (struct h2_stream *s = h->streams; s && !h->quiet;) {
         if (s->attached) {
-            h2_broken(s, H2_WHY_LOST, H2_INTERNAL_ERROR, NULL);
+            h2_broken(s, h->stalled ? H2_WHY_STALLED : H2_WHY_LOST, H2_INTERNAL_ERROR, NULL);
             s = h->streams;
         } else {
             s = s->next;

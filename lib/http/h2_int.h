@@ -133,7 +133,7 @@ struct h2 {
     bool dying; /* terminated: ends when its GOAWAY is written */
     bool pinged;
     bool frame_taken;    /* it has the thread's frame buffer */
-    enum h2_limit limit; /* why it is dying */
+    bool stalled;   /* the peer took nothing of the connection's bytes for too long */
     uint32_t goaway_code;
     struct err why;
 };

@@ -278,6 +278,7 @@ static void watch_late(struct loop_timer *t)
             h2_hit(h, H2_LIMIT_STALL);
             if (h->closed)
                 return;
+            h->stalled = true;
             chan_tcp_reset(h->chan); /* what the kernel holds for it goes, too */
             h2_fail(h, ERR_TIMEOUT, h2_limit_text(H2_LIMIT_STALL));
             return;
@@ -460,6 +461,7 @@ int h2_on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void
 /* False when the session is over. */
 static bool feed(struct h2 *h, struct slice bytes)
 {
+    enum h2_limit limit;
     ssize_t used;
 
     if (h->closed || bytes.len == 0)
@@ -476,9 +478,9 @@ static bool feed(struct h2 *h, struct slice bytes)
         break;
     case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
     case NGHTTP2_ERR_FLOODED:
-        h->limit = used == NGHTTP2_ERR_FLOODED ? H2_LIMIT_ACKS : H2_LIMIT_CONTINUATIONS;
-        h2_hit(h, h->limit);
-        h2_fail(h, ERR_LIMIT, h2_limit_text(h->limit));
+        limit = used == NGHTTP2_ERR_FLOODED ? H2_LIMIT_ACKS : H2_LIMIT_CONTINUATIONS;
+        h2_hit(h, limit);
+        h2_fail(h, ERR_LIMIT, h2_limit_text(limit));
         break;
     default:
         h2_fail(h, ERR_PROTO, nghttp2_strerror((int)used));

@@ -1178,9 +1178,11 @@ class Scenario:
                 need(s.fill(), "the connection ended")
             self.many.append(s)
 
-    def expect_many_ended(self):
+    def expect_many_ended(self, *words):
+        """All of those connections; `after`: the other side may say something first."""
         for s in self.many:
-            need(not s.fill(), "came: %r" % s.buf[:200])
+            while s.fill():
+                need("after" in words, "came: %r" % s.buf[:200])
             s.sock.close()
         self.many = []
 
@@ -1282,6 +1284,15 @@ class Scenario:
         stream = Stream(socket.create_connection(self.target(target), WAIT))
         self.streams[name] = stream
         self.h2[name] = h2client.Client(stream, [tuple(int(v) for v in w.split("=")) for w in words])
+
+    def do_h2_open_many(self, n, target, authority):
+        """So many connections, each with one request that is answered; they stay."""
+        for _ in range(int(n)):
+            stream = Stream(socket.create_connection(self.target(target), WAIT))
+            c = h2client.Client(stream)
+            c.send(h2client.frame(1, 5, 1, h2client.request(authority, "/")))
+            need(c.until(lambda k, flags, s, _: s == 1 and flags & 1), "no answer")
+            self.many.append(stream)
 
     def do_h2_request(self, name, stream, authority, path, *words):
         """HEADERS; `open`: content follows."""
