@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The downstream side of HTTP/2: each of a connection's streams is a stream of the proxy. What the client
- * may send follows what the upstream takes (h2_pause), what the upstream may send follows the client's
- * windows (stream_drained). */
+/* The downstream side of HTTP/2: each of a connection's streams is a stream of the proxy. What the
+ * client may send follows what the upstream takes (h2_pause), what the upstream may send follows
+ * the client's windows (stream_drained). */
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -66,8 +66,8 @@ static void timer_close(struct loop_timer *t)
     down_close(CONTAINER_OF(t, struct h2_down, timer));
 }
 
-/* No new requests; those under way and those that cross are served, then the connection ends. A client
- * that does not answer is not waited for longer than `wait`, once nothing is under way. */
+/* No new requests; those under way and those that cross are served, then the connection ends. A
+ * client that does not answer is not waited for longer than `wait`, once nothing is under way. */
 static void idle_over(struct loop_timer *t);
 
 static void goodbye(struct h2_down *d, int64_t wait_ns)
@@ -88,7 +88,8 @@ static void go_idle(struct h2_down *d)
     int64_t wait = w->limits->idle_timeout_ns;
 
     if (down_serves(&d->down.info))
-        wait += wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
+        wait +=
+            wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
     if (down_serves(&d->down.info) && w->draining)
         goodbye(d, w->no_idle ? 0 : worker_drain_grace(w));
     else

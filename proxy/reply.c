@@ -27,7 +27,8 @@ static void make_grpc(const struct reply *r, struct http_head *ret)
     ret->status = 200;
     ret->body = HTTP_BODY_NONE;
     http_head_set(ret, SL("content-type"), SL("application/grpc"));
-    http_head_set(ret, SL("grpc-status"), slice_of(number, (size_t)(u32_put(number, code) - number)));
+    http_head_set(ret, SL("grpc-status"),
+                  slice_of(number, (size_t)(u32_put(number, code) - number)));
     if (r->text.len) {
         grpc_percent_encode(r->text, message, sizeof message);
         http_head_set(ret, SL("grpc-message"), slice_str(message));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers of the proxy's own, in the form that the client understands: HTTP with a text, or gRPC without
- * content. Pure. */
+/* Answers of the proxy's own, in the form that the client understands: HTTP with a text, or gRPC
+ * without content. Pure. */
 #pragma once
 
 #include "lib/http/head.h"
@@ -14,9 +14,9 @@ struct reply {
 };
 /* Does the request speak gRPC (content-type application/grpc, +proto, ...)? */
 bool reply_wants_grpc(const struct http_head *request);
-/* The answer's head in `request`'s arena; *ret_text is the content to send behind it. A gRPC request gets
- * HTTP 200 and grpc-status and grpc-message in the head (trailers-only), mapped as Envoy does
- * (http-grpc-status-mapping.md); another one that is to get a grpc-status gets what HTTP has for it. What
- * does not fit into the arena is left out. */
+/* The answer's head in `request`'s arena; *ret_text is the content to send behind it. A gRPC
+ * request gets HTTP 200 and grpc-status and grpc-message in the head (trailers-only), mapped as
+ * Envoy does (http-grpc-status-mapping.md); another one that is to get a grpc-status gets what HTTP
+ * has for it. What does not fit into the arena is left out. */
 void reply_make(const struct http_head *request, const struct reply *reply, struct http_head *ret,
                 struct slice *ret_text);

@@ -186,6 +186,7 @@ void h2_stream_free(struct h2_stream *s)
     struct h2 *h = s->h;
 
     h2_detach(s);
+    h->n_lingering -= s->lingers;
     h->queued -= buf_len(&s->out);
     buf_fini(&s->out);
     mem_free(s->trailers);

@@ -507,7 +507,7 @@ int h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_
     h->conn_owed += (uint32_t)n;
     if (!s || !s->attached) {
         if (s)
-            nghttp2_session_consume_stream(session, id, n);
+            h2_drop(s, (uint32_t)n);
         h2_credit_conn(h);
         return 0;
     }

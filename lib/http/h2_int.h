@@ -85,6 +85,8 @@ struct h2_stream {
     bool full;            /* ERR_LIMIT was said */
     bool reset;           /* RST_STREAM is queued */
     bool parted;          /* nghttp2 closed it before its owner said h2_end */
+    bool lingers;         /* server: the answer went out whole, the request is still coming */
+    uint32_t dropped;     /* of it since */
     uint64_t in_left;     /* of the announced length */
     uint32_t owed;        /* bytes that came and for which no window was given back */
     struct buf out;       /* content to be sent */
@@ -108,7 +110,7 @@ struct h2 {
     struct h2_config config;
     struct h2_stream *streams;
     uint32_t n_known, n_attached; /* streams that nghttp2 knows; of them their owners' */
-    uint32_t n_full;
+    uint32_t n_full, n_lingering;
     uint32_t peer_streams;
     size_t queued;      /* in the streams' `out` */
     uint32_t held;      /* sum of the streams' `owed` */
@@ -132,8 +134,8 @@ struct h2 {
     bool final_goaway;
     bool dying; /* terminated: ends when its GOAWAY is written */
     bool pinged;
-    bool frame_taken;    /* it has the thread's frame buffer */
-    bool stalled;   /* the peer took nothing of the connection's bytes for too long */
+    bool frame_taken; /* it has the thread's frame buffer */
+    bool stalled;     /* the peer took nothing of the connection's bytes for too long */
     uint32_t goaway_code;
     struct err why;
 };
@@ -175,6 +177,8 @@ void h2_broken(struct h2_stream *s, enum h2_why why, uint32_t code, const char *
 /* One event of a kind that is rationed; false when there were too many: the session is dying. */
 bool h2_ration(struct h2 *h, enum h2_limit limit);
 void h2_hit(struct h2 *h, enum h2_limit limit);
+/* Content that nobody wants any more. */
+void h2_drop(struct h2_stream *s, uint32_t n);
 /* Bytes that its owner took. */
 void h2_credit(struct h2_stream *s, uint32_t n);
 void h2_credit_conn(struct h2 *h);

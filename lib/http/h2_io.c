@@ -14,6 +14,8 @@ enum {
     RESETS_RATE = 100,
     NOISE_BURST = 2000, /* frames that carry nothing */
     NOISE_RATE = 200,
+    LINGER_BYTES = 64 << 10, /* of a request that are read behind its answer */
+    LINGER_MS = 1000,
     NOISE_EARNED = 16, /* that a frame which carries something earns */
 };
 
@@ -200,6 +202,8 @@ static void watch(struct h2 *h)
         wait = h->config.head_ns;
     if (h->config.stall_ns && (h->queued || buf_len(&h->out)))
         wait = MIN(wait, h->config.stall_ns);
+    if (h->n_lingering)
+        wait = MIN(wait, LINGER_MS * NS_PER_MS);
     if (wait != INT64_MAX)
         loop_timer_in(h2_loop(h), &h->watch, wait, watch_late);
 }
@@ -257,6 +261,22 @@ static int64_t stalled_streams(struct h2 *h, int64_t now)
     return next;
 }
 
+/* Requests that go on for too long behind their answer. */
+static int64_t end_lingering(struct h2 *h, int64_t now)
+{
+    int64_t next = INT64_MAX;
+
+    for (struct h2_stream *s = h->streams; s; s = s->next) {
+        if (!s->lingers || s->reset)
+            continue;
+        if (now - s->moved_ns >= LINGER_MS * NS_PER_MS)
+            h2_rst(s, H2_NO_ERROR);
+        else
+            next = MIN(next, s->moved_ns + LINGER_MS * NS_PER_MS);
+    }
+    return next;
+}
+
 static void watch_late(struct loop_timer *t)
 {
     struct h2 *h = CONTAINER_OF(t, struct h2, watch);
@@ -287,6 +307,8 @@ static void watch_late(struct loop_timer *t)
     } else if (h->config.stall_ns && h->queued) {
         next = MIN(next, stalled_streams(h, now));
     }
+    if (!h->closed && h->n_lingering)
+        next = MIN(next, end_lingering(h, now));
     if (!h->closed && next != INT64_MAX)
         loop_timer_at(h2_loop(h), &h->watch, next, watch_late);
 }
@@ -431,10 +453,24 @@ int h2_on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *use
     if (!s)
         return 0;
     s->head_sent = true;
-    /* The answer is whole: what the client still has to say is not wanted (RFC 9113 8.1). */
-    if (h->server && f->hd.flags & NGHTTP2_FLAG_END_STREAM && !s->in_end)
-        h2_rst(s, H2_NO_ERROR);
+    /* The answer is whole, and what the client still has to say is not wanted (RFC 9113 8.1). A
+     * reset at once would be right, but makes some clients forget the answer: the rest is dropped
+     * for a while. */
+    if (h->server && f->hd.flags & NGHTTP2_FLAG_END_STREAM && !s->in_end && !s->lingers) {
+        s->lingers = true;
+        s->moved_ns = loop_now(h2_loop(h));
+        h->n_lingering++;
+    }
     return 0;
+}
+
+void h2_drop(struct h2_stream *s, uint32_t n)
+{
+    s->dropped += n;
+    if (s->dropped > LINGER_BYTES)
+        h2_rst(s, H2_NO_ERROR);
+    else if (nghttp2_session_consume_stream(s->h->session, s->id, n) == NGHTTP2_ERR_NOMEM)
+        h2_break(s->h, ERR_NOMEM, "out of memory");
 }
 
 int h2_on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)

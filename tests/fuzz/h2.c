@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* module: lib/http */
-/* What a peer sends to an HTTP/2 session, raw. No crash, no leak; each stream is over exactly once and is
- * not heard of afterwards; every head that is handed on can be written as HTTP/1 and as HTTP/2; and as long
- * as nothing was broken off, where the bytes are cut does not change what the owner hears. The first byte
- * chooses the side and the cut. */
+/* What a peer sends to an HTTP/2 session, raw. No crash, no leak; each stream is over exactly once
+ * and is not heard of afterwards; every head that is handed on can be written as HTTP/1 and as
+ * HTTP/2; and as long as nothing was broken off, where the bytes are cut does not change what the
+ * owner hears. The first byte chooses the side and the cut. */
 #include <stdlib.h>
 
 #include "lib/base/buf.h"
@@ -72,7 +72,8 @@ static void on_head(struct h2_stream *s, struct http_head *head, bool interim)
     buf_fini(&out);
 }
 
-static void on_refused(struct h2_stream *s, struct http_head *head, unsigned status, const char *detail)
+static void on_refused(struct h2_stream *s, struct http_head *head, unsigned status,
+                       const char *detail)
 {
     struct call *c = heard_of(s);
     (void)head;

@@ -1265,7 +1265,7 @@ class Scenario:
         self.streams.pop(name).sock.close()
 
     # --- verbs: HTTP/2 -------------------------------------------------------------------------
-    def do_tool(self, *words):
+    def tool(self, words):
         """A program with its arguments; @NAME is a target's address, @ip:NAME without the port. Its output is the body, its exit
         code the status."""
         argv = []
@@ -1276,8 +1276,24 @@ class Scenario:
         started = time.monotonic()
         p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
                            stdin=subprocess.DEVNULL, cwd=self.dir)
-        self.last = {"status": p.returncode, "fields": [], "whole": True,
-                     "body": p.stdout.decode("latin-1"), "seconds": time.monotonic() - started}
+        return {"status": p.returncode, "fields": [], "whole": True,
+                "body": p.stdout.decode("latin-1"), "seconds": time.monotonic() - started}
+
+    def do_tool(self, *words):
+        self.last = self.tool(words)
+
+    def do_start_tool(self, name, *words):
+        """In the background; `finish` waits for its end."""
+        box = queue.Queue()
+
+        def work():
+            try:
+                box.put(self.tool(words))
+            except (OSError, Failure, subprocess.TimeoutExpired) as e:
+                box.put(e)
+        threading.Thread(target=work, daemon=True).start()
+        self.running[name] = box
+        time.sleep(0.15)
 
     def do_h2_open(self, name, target, *words):
         """A connection with the client's preface; settings as NUMBER=VALUE."""

@@ -48,7 +48,7 @@ class Client:
     def send(self, data):
         try:
             self.stream.sock.sendall(data)
-        except (ConnectionError, socket.timeout):
+        except OSError:
             pass  # what is read tells why
 
     def next(self):

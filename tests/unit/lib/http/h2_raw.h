@@ -7,16 +7,17 @@
 #include "lib/base/buf.h"
 #include "lib/http/h2_int.h"
 
-/* A field list as text: F("name", "value") F(...), in slices that may hold any byte but these two. */
+/* A field list as text: F("name", "value") F(...), in slices that may hold any byte but these two.
+ */
 #define F(name, value) name "\x1f" value "\x1e"
 
-static inline void raw_frame(struct buf *b, unsigned type, unsigned flags, uint32_t id, struct slice p)
+static inline void raw_frame(struct buf *b, unsigned type, unsigned flags, uint32_t id,
+                             struct slice p)
 {
-    const unsigned char hd[9] = {(unsigned char)(p.len >> 16), (unsigned char)(p.len >> 8),
-                                 (unsigned char)p.len,         (unsigned char)type,
-                                 (unsigned char)flags,         (unsigned char)(id >> 24),
-                                 (unsigned char)(id >> 16),    (unsigned char)(id >> 8),
-                                 (unsigned char)id};
+    const unsigned char hd[9] = {
+        (unsigned char)(p.len >> 16), (unsigned char)(p.len >> 8), (unsigned char)p.len,
+        (unsigned char)type,          (unsigned char)flags,        (unsigned char)(id >> 24),
+        (unsigned char)(id >> 16),    (unsigned char)(id >> 8),    (unsigned char)id};
     buf_add(b, hd, sizeof hd);
     buf_add_slice(b, p);
 }

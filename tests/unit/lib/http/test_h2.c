@@ -8,7 +8,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/mem.h"
-#include "lib/http/h2.h"
+#include "tests/unit/lib/http/h2_raw.h"
 
 enum { CALLS = 64 };
 
@@ -392,6 +392,59 @@ START_TEST(early_answer)
 }
 END_TEST
 
+/* A client that goes on sending behind its answer is read for so many bytes and so long. */
+START_TEST(linger)
+{
+    static char bytes[70000];
+    setup(1 << 20, NULL, NULL);
+    no_answers = true;
+    for (int late = 0; late < 2; late++) {
+        struct chan *a, *b;
+        struct err err = {0};
+        h2_close(client);
+        h2_close(server);
+        spin();
+        ck_assert_int_eq(chan_mem_pair(loop, 1 << 20, &a, &b, &err), 0);
+        ck_assert_int_eq(h2_server(b, NULL, &ops, NULL, &server, &err), 0);
+        client = NULL;
+        struct buf raw;
+        size_t n;
+        buf_init(&raw, 1 << 20);
+        raw_preface(&raw);
+        raw_headers(
+            &raw, 1,
+            SL(F(":method", "POST") F(":scheme", "http") F(":authority", "a") F(":path", "/")),
+            false);
+        ck_assert_int_eq(chan_write(a, buf_slice(&raw).p, buf_len(&raw), &n), ERR_OK);
+        spin();
+        answer(&served[late]);
+        spin();
+        ck_assert(!h2_idle(server));
+        buf_reset(&raw);
+        for (size_t at = 0; !late && at < 65000; at += 13000)
+            raw_frame(&raw, NGHTTP2_DATA, 0, 1, slice_of(bytes, 13000));
+        if (!late)
+            ck_assert_int_eq(chan_write(a, buf_slice(&raw).p, buf_len(&raw), &n), ERR_OK);
+        spin();
+        ck_assert(!h2_idle(server));
+        if (late) {
+            clock_advance(&the_clock, NS_PER_S);
+        } else {
+            buf_reset(&raw);
+            raw_frame(&raw, NGHTTP2_DATA, 0, 1, slice_of(bytes, 1000));
+            ck_assert_int_eq(chan_write(a, buf_slice(&raw).p, buf_len(&raw), &n), ERR_OK);
+        }
+        spin();
+        ck_assert(h2_idle(server));
+        buf_fini(&raw);
+        chan_close(a);
+        spin();
+        ck_assert_ptr_null(server);
+    }
+    teardown();
+}
+END_TEST
+
 START_TEST(interim)
 {
     setup(4096, NULL, NULL);
@@ -745,6 +798,7 @@ TESTS(h2)
     tcase_add_test(tc, pause);
     tcase_add_test(tc, resets);
     tcase_add_test(tc, early_answer);
+    tcase_add_test(tc, linger);
     tcase_add_test(tc, interim);
     tcase_add_test(tc, parted);
     tcase_add_test(tc, drain_server);
