@@ -309,6 +309,8 @@ static void attempt_start(struct stream *s)
         .connect_request = slice_is(s->req.method, "CONNECT"),
         .upgrade_request = s->req.upgrade.len > 0,
         .once = !is_idempotent(s->req.method),
+        .elsewhere = s->retries && s->match.route && s->match.route->retry &&
+                     s->match.route->retry->elsewhere,
         .hashed = s->hashed,
         .hash = s->hash,
     };

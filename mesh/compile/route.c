@@ -215,6 +215,7 @@ static struct prog_retry *retry(struct cc *c, const struct from *f, const struct
     r->attempts = from->attempts;
     r->per_try_timeout_ms = cc_ms(from->per_try_timeout.ns);
     r->backoff_ms = cc_ms(from->backoff.ns);
+    r->elsewhere = from->remote_localities.v;
     if (!slice_trim(from->retry_on).len)
         return r;
     r->n_status = 0;

@@ -211,6 +211,7 @@ struct prog_retry {
     uint32_t attempts, on, per_try_timeout_ms, backoff_ms;
     uint32_t *status;
     uint32_t n_status;
+    bool elsewhere; /* in another locality than before, where there is one */
 };
 struct prog_fault {
     uint32_t delay_ms, delay_permyriad, abort_status, abort_permyriad;

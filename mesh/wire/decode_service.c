@@ -137,6 +137,7 @@ static int retry(struct rd *r, const struct fpath *at, const PB(Retry) * m, stru
     t->on = m->on;
     t->per_try_timeout_ms = m->per_try_timeout_ms;
     t->backoff_ms = m->backoff_ms;
+    t->elsewhere = m->elsewhere;
     ARRAY(r, t->status, t->n_status, m->n_status);
     for (uint32_t i = 0; i < t->n_status; i++) {
         if (m->status[i] < 100 || m->status[i] > 599)

@@ -357,6 +357,7 @@ static void retry(struct dump *d, const struct prog_retry *r)
     d->level++;
     ms(d, "per try timeout", r->per_try_timeout_ms);
     ms(d, "backoff", r->backoff_ms);
+    flag(d, "elsewhere", r->elsewhere);
     d->level--;
 }
 

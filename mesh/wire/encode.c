@@ -409,6 +409,7 @@ static PB(Retry) *retry(struct arena *a, const struct prog_retry *r)
     m->n_status = r->n_status;
     m->per_try_timeout_ms = r->per_try_timeout_ms;
     m->backoff_ms = r->backoff_ms;
+    m->elsewhere = r->elsewhere;
     return m;
 }
 

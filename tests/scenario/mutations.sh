@@ -28,6 +28,7 @@ hash-off^hash-header^proxy/upstream/choose.c^bool hashed = how && how->hashed &&
 hash-cookie-off^hash-cookie^proxy/stream.c^    if (s->set_cookie.len)^    if (!s->worker)
 hash-ejected-used^hash-ejected^proxy/upstream/choose.c^return g->panic || !health_out(h, now);^return g->panic || now;
 locality-off^locality-failover^proxy/upstream/cluster.c^h->group = places ? locality_group(places, &self, eps, e) : 0;^h->group = 0;
+locality-retry-off^locality-retry^mesh/compile/route.c^r->elsewhere = from->remote_localities.v;^r->elsewhere = !from;
 locality-shares-off^locality-distribute^proxy/upstream/choose.c^if (at < l->groups[i].share)^if (at < 1)
 tcp-idle-off^tcp-lifetime^proxy/tcp.c^if (t && t->idle_timeout_ms)^if (t && t->idle_timeout_ms == 1)
 tcp-life-off^tcp-lifetime^proxy/tcp.c^    if (t && t->max_duration_ms) {^    if (t && t->max_duration_ms == 1) {

@@ -138,6 +138,7 @@ static inline void g_http_route(struct gen *g, struct prog_http_route *r, uint32
         r->retry = arena_alloc(g->a, sizeof *r->retry);
         r->retry->attempts = g_n(g, 5);
         r->retry->on = g_n(g, 1 << 13);
+        r->retry->elsewhere = g_bool(g);
         r->retry->n_status = g_n(g, 3);
         r->retry->status = arena_alloc(g->a, 3 * sizeof *r->retry->status);
         for (uint32_t i = 0; i < r->retry->n_status; i++)
