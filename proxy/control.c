@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/control.h"
 
+#include <string.h>
+
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -201,6 +203,7 @@ static bool known_store(struct control *c, const struct know_news *n)
     k->answered = true;
     if (n->state == PROG_UNCHANGED || (n->state == PROG_WITHHELD && k->prog))
         return true;
+    c->gateway_changes += n->kind == PROG_LISTENERS || n->kind == PROG_CREDENTIAL;
     k->state = n->state;
     prog_unref(k->prog);
     k->prog = n->state == PROG_VALUE ? prog_ref(n->prog) : NULL;
@@ -288,9 +291,16 @@ int control_learn_bundle(struct control *c, struct slice bytes, struct err *err)
     return 0;
 }
 
+/* There may be keys among what was encoded. */
+static void arena_wiped(struct arena *a)
+{
+    arena_wipe(a);
+    arena_fini(a);
+}
+
 int control_save_bundle(const struct control *c, struct buf *ret, struct err *err)
 {
-    CLEANUP(arena_free) struct arena a = ARENA_INIT;
+    CLEANUP(arena_wiped) struct arena a = ARENA_INIT;
     struct wire_resource *r = arena_array(&a, c->known.len, sizeof *r);
     size_t n = 0;
     if (!r)
@@ -309,6 +319,8 @@ int control_save_bundle(const struct control *c, struct buf *ret, struct err *er
         enum err_code rc = wire_resource_encode(k->prog, &payload);
         w->version = k->prog->version;
         w->payload = arena_slice(&a, buf_slice(&payload));
+        if (k->kind == PROG_CREDENTIAL)
+            explicit_bzero(payload.p, payload.cap);
         if (rc != ERR_OK || (buf_len(&payload) && !w->payload.p))
             return err_set(err, rc == ERR_OK ? ERR_NOMEM : rc, "encoding %s", prog_kind_name(k->kind));
     }

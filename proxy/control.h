@@ -64,6 +64,7 @@ struct control {
     /* After that: why a resource is of no use (-1, *err), or 0. May be NULL. */
     int (*judge)(void *user, enum prog_kind kind, struct slice key, struct err *err);
     bool gateway; /* wants LISTENERS, too */
+    uint64_t gateway_changes; /* of listeners and certificates */
     void *user;
 };
 

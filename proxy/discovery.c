@@ -292,6 +292,8 @@ static void on_message(struct grpc_stream *s, struct slice msg)
         take_push(d, m.push, &a);
     if (m.question && d->stream)
         take_question(d, m.question);
+    if (d->opts.control->gateway)
+        arena_wipe(&a); /* keys may have been among it */
 }
 
 static void on_end(struct grpc_stream *s, enum grpc_status status, struct slice detail, bool final)

@@ -312,7 +312,8 @@ static void tls_event(void *user, unsigned events)
     in->down.info.mtls = in->down.info.gw->gate->tls == PROG_GATE_MESH;
     if (!in->down.info.gw->gate->http)
         become_bytes(in);
-    else if (slice_is(tls_chan_alpn(in->down.chan), "h2"))
+    else if (slice_is(tls_chan_alpn(in->down.chan), "h2") ||
+             slice_is(tls_chan_alpn(in->down.chan), "istio-h2"))
         become_http(in, true);
     else
         become_http(in, false);

@@ -29,6 +29,7 @@ struct gateway {
     int n_kept;
     /* What the newest picture was made of. */
     const struct prog *of_listeners;
+    uint64_t of_changes;
     char **marks; /* by gate as gates->tls: what its context was made of; NULL: none */
 };
 
@@ -390,13 +391,25 @@ static struct gates *picture(struct gateway *g, struct prog_listeners *l, char *
     return now;
 }
 
+/* Is some port not open? Then another try is due. */
+static bool is_shut(const struct gateway *g)
+{
+    for (unsigned i = 0; i < g->n_doors; i++)
+        if (g->doors[i].problem[0])
+            return true;
+    return false;
+}
+
 void gateway_learned(struct gateway *g)
 {
     const struct known *k = control_find(g->opts.control, PROG_LISTENERS, SLICE_NULL);
     struct prog_listeners *l = k ? (struct prog_listeners *)k->prog : NULL;
     if (!l)
         return; /* absent or not known yet: what is open stays */
-    bool changed = g->of_listeners != &l->prog;
+    if (g->gates && g->of_changes == g->opts.control->gateway_changes && !is_shut(g))
+        return;
+    g->of_changes = g->opts.control->gateway_changes;
+    bool changed = g->of_listeners != &l->prog || is_shut(g);
     if (changed) {
         need_credentials(g, l);
         control_need_no_more(g->opts.control, PROG_CREDENTIAL, not_needed, l);

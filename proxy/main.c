@@ -259,6 +259,8 @@ static void save_now(struct loop_task *t)
     if (control_save_bundle(&d->control, &b, &err) < 0 ||
         handover_keep(d->supervisor, "program", buf_slice(&b), &err) < 0)
         LOG(WARN, "The supervisor keeps an older program", "reason=%s", err.msg);
+    if (d->gateway && b.p)
+        explicit_bzero(b.p, b.cap); /* keys are among it */
 }
 
 static void keep_identity(struct data *d)
@@ -495,6 +497,8 @@ static int start_with_operator(struct data *d, const struct handover_fd *fds, in
     if (fd >= 0 && handover_read(fd, &program, &program_len, err) == 0 &&
         control_learn_bundle(&d->control, slice_of(program, program_len), err) == 0)
         LOG(INFO, "Program taken over", "resources=%zu", control_held(&d->control));
+    if (program)
+        explicit_bzero(program, program_len); /* a gateway's keys are among it */
     mem_free(program);
     fd = fd_of(fds, n, "keep.identity");
     if (fd >= 0)

@@ -63,8 +63,9 @@ check "and there were many" between "$(grep -c ok "$dir/load")" 20 1000000
 check "the Gateway has what it refers to" eventually 15 is_true "$SHOP" gw shop ResolvedRefs
 check "and is acknowledged" eventually 15 programmed "$SHOP" gw shop
 check "so is the VirtualService" eventually 15 programmed "$SHOP" vs shop
-check "from the gateway to the pod it is mutual TLS" says 'connection_security_policy="mutual_tls"' \
-    curl -s "http://$ip:15090/stats/prometheus"
+check "the gateway knows the pod behind by its certificate" says \
+    'istio_requests_total.*reporter="source".*destination_principal="spiffe://[^"]+/ns/shop/sa/' \
+    curl -s "http://$ip:15020/stats/prometheus"
 unapply "$SHOP" examples/gateway/gateway.yaml >/dev/null 2>&1
 helm uninstall istio-ingressgateway -n "$EDGE" >/dev/null 2>&1
 ns_drop "$EDGE"

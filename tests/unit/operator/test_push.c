@@ -695,8 +695,100 @@ START_TEST(a_pod_that_the_watch_brings_late_is_served)
 }
 END_TEST
 
+/* --- certificates ------------------------------------------------------------------------------- */
+static struct {
+    unsigned n;
+    char ns[64];
+} asked;
+
+static void secrets_needed(void *user, struct slice ns)
+{
+    (void)user;
+    asked.n++;
+    slice_copy(ns, asked.ns, sizeof asked.ns);
+}
+
+static void secret_put(const char *ns, const char *key)
+{
+    char text[300];
+    snprintf(text, sizeof text,
+             "{\"metadata\":{\"name\":\"cert\",\"namespace\":\"%s\",\"resourceVersion\":\"%s\"},"
+             "\"stringData\":{\"tls.crt\":\"chain\",\"tls.key\":\"%s\"}}", ns, key, key);
+    put(INDEX_SECRET, text);
+}
+
+static void gateway_pod(const char *ns, const char *name, const char *label)
+{
+    char text[400];
+    snprintf(text, sizeof text,
+             "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\",\"uid\":\"u\",\"labels\":"
+             "{\"istio\":\"%s\"}},\"spec\":{\"serviceAccountName\":\"front\",\"containers\":"
+             "[{\"name\":\"a\"}]},\"status\":{\"phase\":\"Running\"}}", name, ns, label);
+    put(INDEX_POD, text);
+}
+
+/* A key goes to the pods that a Gateway gives it to, in the Secret's namespace, and to nobody else. */
+START_TEST(a_certificate_is_for_its_gateway_alone)
+{
+    static const struct {
+        const char *pod, *ns, *spiffe, *key;
+        bool gets, asks;
+    } who[] = {
+        {"gw", "edge", "spiffe://cluster.local/ns/edge/sa/front", "cert", true, true},
+        {"gw", "edge", "spiffe://cluster.local/ns/edge/sa/front", "other", false, false},
+        {"plain", "edge", "spiffe://cluster.local/ns/edge/sa/front", "cert", false, false},
+        {"gw", "thief", "spiffe://cluster.local/ns/thief/sa/front", "cert", false, true},
+        {"gw", "thief", "spiffe://cluster.local/ns/thief/sa/front", "edge/cert", false, false},
+    };
+    struct side p;
+    struct err err = {0};
+
+    setup();
+    push_free(push);
+    struct push_opts o = {.index = model.index, .cluster_name = "Kubernetes",
+                          .hooks.secrets = secrets_needed};
+    ck_assert_int_eq(push_new(loop, &o, &push, &err), 0);
+    push_set_ready(push);
+    gateway_pod("edge", "gw", "ingressgateway");
+    gateway_pod("edge", "plain", "none");
+    gateway_pod("thief", "gw", "ingressgateway");
+    put(INDEX_GW, "{\"metadata\":{\"name\":\"g\",\"namespace\":\"edge\"},\"spec\":{\"selector\":"
+                  "{\"istio\":\"ingressgateway\"},\"servers\":[{\"port\":{\"number\":443,\"name\":"
+                  "\"https\",\"protocol\":\"HTTPS\"},\"hosts\":[\"*\"],\"tls\":{\"mode\":\"SIMPLE\","
+                  "\"credentialName\":\"cert\"}}]}}");
+    secret_put("edge", "key1");
+    turn(200);
+    asked.n = 0;
+    struct wire_hello own = hello;
+    own.pod = slice_str(who[_i].pod);
+    own.namespace_ = slice_str(who[_i].ns);
+    dial(&p, who[_i].spiffe);
+    struct wire_want w = {.kind = PROG_CREDENTIAL, .key = slice_str(who[_i].key)};
+    say(&p, &(struct wire_client){.hello = &own, .want = &w, .n_want = 1});
+    const struct wire_resource *r = last(&p, PROG_CREDENTIAL, who[_i].key);
+    ck_assert_ptr_nonnull(r);
+    ck_assert_int_eq(r->state, who[_i].gets ? PROG_VALUE : PROG_ABSENT);
+    ck_assert_int_eq(asked.n, who[_i].asks ? 1 : 0);
+    ck_assert(!who[_i].asks || strcmp(asked.ns, who[_i].ns) == 0);
+    ck_assert_int_eq(push_needs_secrets(push, slice_str(who[_i].ns)), who[_i].asks);
+    if (who[_i].gets) { /* and a new one as soon as it is there */
+        char before[WIRE_VERSION_LEN];
+        memcpy(before, r->version.p, sizeof before);
+        ack(&p);
+        secret_put("edge", "key2");
+        turn(200);
+        r = last(&p, PROG_CREDENTIAL, who[_i].key);
+        ck_assert_int_eq(r->state, PROG_VALUE);
+        ck_assert(memcmp(before, r->version.p, sizeof before) != 0);
+    }
+    hang_up(&p);
+    teardown();
+}
+END_TEST
+
 TESTS(push)
 {
+    tcase_add_loop_test(tc, a_certificate_is_for_its_gateway_alone, 0, 5);
     tcase_add_test(tc, a_service_brings_its_endpoints);
     tcase_add_test(tc, a_change_is_pushed_alone_and_debounced);
     tcase_add_test(tc, one_push_is_unanswered_and_the_newest_follows);
