@@ -212,6 +212,27 @@ static int add_listeners(struct compiling *c, struct err *err)
     return rc;
 }
 
+static int add_secret(struct compiling *c, const struct dr_policy *p, struct err *err)
+{
+    int rc = 0;
+    if (p && p->tls && p->tls->credential_name.len)
+        rc = add(c, PROG_CREDENTIAL, p->tls->credential_name, err);
+    for (uint32_t i = 0; p && i < p->n_ports && rc == 0; i++)
+        rc = add_secret(c, &p->ports[i].policy, err);
+    return rc;
+}
+
+/* Secrets that rules name for the pod. */
+static bool on_rule(void *user, const struct ix_object *o)
+{
+    struct walk *w = user;
+    if (w->rc == 0)
+        w->rc = add_secret(w->c, o->dr->policy, w->err);
+    for (uint32_t i = 0; i < o->dr->n_subsets && w->rc == 0; i++)
+        w->rc = add_secret(w->c, o->dr->subsets[i].policy, w->err);
+    return w->rc == 0;
+}
+
 static bool first_pod(void *user, const struct ix_pod *p)
 {
     const struct ix_pod **found = user;
@@ -241,6 +262,7 @@ static int compile_all(struct compiling *c, const char *pod_name, const char *ns
     index_each_service(c->in.index, on_service, &w);
     index_each_object(c->in.index, INDEX_SE, on_object, &w);
     index_each_object(c->in.index, INDEX_VS, on_object, &w);
+    index_each_object(c->in.index, INDEX_DR, on_rule, &w);
     index_each_pod(c->in.index, on_pod, &w);
     return w.rc;
 }

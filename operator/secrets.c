@@ -95,7 +95,7 @@ void secrets_need(struct secrets *s, struct slice ns)
         w = NULL;
     }
     if (w)
-        LOG(INFO, "A gateway needs certificates", "namespace=%s", w->ns);
+        LOG(INFO, "Certificates of a namespace are needed", "namespace=%s", w->ns);
     else
         LOG(ERROR, "Secrets of a namespace are not read", "namespace=%.*s reason=%s", SL_FMT(ns),
             err.msg);
@@ -104,7 +104,7 @@ void secrets_need(struct secrets *s, struct slice ns)
 /* Forget the content, too: what is not needed is not kept. */
 static void let_go(struct secrets *s, struct watched *w)
 {
-    LOG(INFO, "No gateway needs certificates any more", "namespace=%s", w->ns);
+    LOG(INFO, "Certificates of a namespace are needed no more", "namespace=%s", w->ns);
     for (struct kube_store_it it = {0}; kube_store_next(w->store, &it);) {
         struct slice ns, name;
         kube_key_split(it.key, &ns, &name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Secrets with certificates: read where a gateway of the namespace asked for one, and nowhere else.
- * The right to do so is a Role of that namespace, which the gateway's chart brings. */
+/* Secrets with certificates: read where a gateway of the namespace, or a sidecar that a DestinationRule
+ * selects, asked for one, and nowhere else. The right to do so is a Role of that namespace, which the
+ * gateway's chart brings. */
 #pragma once
 
 #include "lib/kube/client.h"

@@ -8,6 +8,7 @@
 #include "lib/base/mem.h"
 #include "mesh/wire/wire.h"
 #include "proxy/control_int.h"
+#include "proxy/upstream/origin.h"
 #include "proxy/worker.h"
 
 enum { KEY_MAX = WIRE_MAX_KEY + 1 };
@@ -217,6 +218,26 @@ static bool known_store(struct control *c, const struct know_news *n)
     return true;
 }
 
+/* Certificates that clusters show or trust: asked for with the service that names them, and kept where
+ * connections are dialled. */
+static void secrets_follow(struct control *c, const struct know_news *n)
+{
+    struct slice key = slice_of(n->key, n->key_len);
+    const struct known *k = known_find(c, n->kind, key);
+    if (!k || (n->kind != PROG_SERVICE && n->kind != PROG_CREDENTIAL))
+        return;
+    if (n->kind == PROG_CREDENTIAL) {
+        origin_credential(key, (const struct prog_credential *)k->prog);
+        return;
+    }
+    const struct prog_service *s = (const struct prog_service *)k->prog;
+    for (uint32_t i = 0; s && i < s->n_clusters; i++) {
+        const struct prog_origin *o = PROG_POLICY(&s->clusters[i], origin);
+        if (o && o->credential.len)
+            control_need(c, PROG_CREDENTIAL, o->credential);
+    }
+}
+
 bool control_copies(const struct control *c, const struct know_batch *b,
                     struct know_batch *ret[CONCURRENCY_MAX])
 {
@@ -250,6 +271,7 @@ void control_learn(struct control *c, struct know_batch *b)
     for (size_t i = 0; i < b->n; i++) {
         struct know_news *news = &b->news[i];
         if (known_store(c, news)) {
+            secrets_follow(c, news);
             b->news[n++] = *news;
             continue;
         }

@@ -227,6 +227,29 @@ static void subsets(const struct dr *dr, const struct fpath *spec, struct findin
     }
 }
 
+static bool names_secret(const struct dr_policy *p)
+{
+    bool found = p && p->tls && p->tls->credential_name.len;
+
+    for (uint32_t i = 0; p && i < p->n_ports; i++)
+        found |= names_secret(&p->ports[i].policy);
+    return found;
+}
+
+/* Istio gives sidecars no Secret by a rule for everybody; only gateways get it then. */
+static void secrets(const struct dr *dr, const struct fpath *spec, struct findings *f)
+{
+    bool found = names_secret(dr->policy);
+    AT_KEY(selector, *spec, "workloadSelector");
+
+    for (uint32_t i = 0; i < dr->n_subsets; i++)
+        found |= names_secret(dr->subsets[i].policy);
+    if (found && !dr->workload_selector.set)
+        findings_add(f, FINDING_SUSPECT, &selector,
+                     "tls.credentialName holds for sidecars only when this selects them: their "
+                     "requests are refused");
+}
+
 void dr_validate(const struct dr *dr, struct findings *f)
 {
     AT_KEY(spec, FPATH_ROOT, "spec");
@@ -238,6 +261,7 @@ void dr_validate(const struct dr *dr, struct findings *f)
     if (dr->policy)
         policy(dr->policy, &traffic, f);
     subsets(dr, &spec, f);
+    secrets(dr, &spec, f);
     check_export_to(&dr->export_to, f);
     check_selector(&dr->workload_selector, &selector, f);
 }

@@ -644,7 +644,9 @@ struct prog *compile_credential(struct cc *c, struct slice key)
 
     cc_dep(c, INDEX_TOKEN_POD(ns, pod));
     cc_dep(c, INDEX_TOKEN_SECRET(ns, key));
-    if (!gateway_needs(c, key))
+    bool needed = gateway_needs(c, key);
+
+    if (!(rule_needs(c, key) || needed))
         return NULL;
     cred = cc_prog(c, PROG_CREDENTIAL, sizeof *cred);
     return cred && credential_fill(c, key, cred) ? &cred->prog : NULL;

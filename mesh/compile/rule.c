@@ -427,16 +427,21 @@ static void set_outlier(struct cc *c, const struct dr_outlier *o, struct prog_cl
             x->codes[x->n_codes++] = (uint16_t)code;
 }
 
-static void set_origin(struct cc *c, const struct dr_tls *tls, struct prog_cluster *to)
+/* A Secret is for the workloads that a rule selects, as Istio has it; without that nothing weaker
+ * is used in its place. */
+static void set_origin(struct cc *c, const struct dr_tls *tls, bool selected,
+                       struct prog_cluster *to)
 {
     struct prog_origin *o;
 
-    if (tls->credential_name.len)
-        to->problem = SL("tls.credentialName is not implemented for sidecars: name files");
-    else if (tls->mode == DR_TLS_MUTUAL && !(tls->client_certificate.len && tls->private_key.len))
+    if (tls->credential_name.len && !selected)
+        to->problem = SL("tls.credentialName in a sidecar needs a rule with workloadSelector");
+    else if (tls->mode == DR_TLS_MUTUAL && !tls->credential_name.len &&
+             !(tls->client_certificate.len && tls->private_key.len))
         to->problem = SL("tls mode MUTUAL without client certificate");
     if (!seldom(c, to) || !(o = to->policy->origin = CC_ARRAY(c, struct prog_origin, 1)))
         return;
+    o->credential = cc_copy(c, tls->credential_name);
     if (tls->mode == DR_TLS_MUTUAL) {
         o->certificate = cc_copy(c, tls->client_certificate);
         o->key = cc_copy(c, tls->private_key);
@@ -447,7 +452,7 @@ static void set_origin(struct cc *c, const struct dr_tls *tls, struct prog_clust
     o->no_verify = tls->insecure_skip_verify.v;
 }
 
-static void set_tls(struct cc *c, const struct dr_tls *tls, const struct target *t,
+static void set_tls(struct cc *c, const struct dr_tls *tls, const struct target *t, bool selected,
                     struct prog_cluster *to)
 {
     static const enum prog_tls modes[] = {
@@ -472,7 +477,7 @@ static void set_tls(struct cc *c, const struct dr_tls *tls, const struct target 
     else if (origin)
         to->sni = t->host.len && t->host.p[0] == '*' ? SLICE_NULL : cc_copy(c, t->host);
     if (origin)
-        set_origin(c, tls, to);
+        set_origin(c, tls, selected, to);
 }
 
 bool rule_apply(struct cc *c, const struct target *t, uint16_t port, struct prog_cluster *to)
@@ -490,6 +495,57 @@ bool rule_apply(struct cc *c, const struct target *t, uint16_t port, struct prog
     set_locality(c, policy.load_balancer, policy.outlier != NULL, to);
     set_pool(c, policy.connection_pool, to);
     if (!(t->kind == TARGET_SERVICE && t->svc->external && !policy.tls))
-        set_tls(c, policy.tls, t, to);
+        set_tls(c, policy.tls, t, r.n && r.p[0]->dr->workload_selector.set, to);
     return s || !to->subset.len;
+}
+
+/* --- Secrets
+ * -------------------------------------------------------------------------------------- */
+struct needs {
+    struct cc *c;
+    struct slice name;
+    bool found;
+};
+
+static bool policy_needs(const struct dr_policy *p, struct slice name)
+{
+    bool found = p && p->tls && (p->tls->mode == DR_TLS_SIMPLE || p->tls->mode == DR_TLS_MUTUAL) &&
+                 slice_eq(p->tls->credential_name, name);
+
+    for (uint32_t i = 0; p && i < p->n_ports && !found; i++)
+        found = policy_needs(&p->ports[i].policy, name);
+    return found;
+}
+
+static bool on_rule(void *user, const struct ix_object *o)
+{
+    struct needs *n = user;
+    const struct dr *dr = o->dr;
+    bool needed;
+
+    if (o->invalid || !dr->workload_selector.set || !slice_eq(o->meta->ns, cc_ns(n->c)))
+        return true;
+    needed = policy_needs(dr->policy, n->name);
+    for (uint32_t i = 0; i < dr->n_subsets && !needed; i++)
+        needed = policy_needs(dr->subsets[i].policy, n->name);
+    if (!needed || !cc_labels_cover(n->c, &dr->workload_selector.labels))
+        return true;
+    cc_origin(n->c, INDEX_DR, o->meta);
+    if (!index_secret(n->c->x, cc_ns(n->c), n->name))
+        cc_problem(
+            n->c, FINDING_REFERENCE, INDEX_DR, o->meta, SL("spec"),
+            "Secret %.*s/%.*s is not there, or the operator may not read it (it needs a Role "
+            "and a RoleBinding in that namespace)",
+            SL_FMT(o->meta->ns), SL_FMT(n->name));
+    n->found = true;
+    return true;
+}
+
+bool rule_needs(struct cc *c, struct slice name)
+{
+    struct needs n = {.c = c, .name = name};
+
+    cc_dep(c, INDEX_TOKEN_RULES(cc_ns(c)));
+    index_each_object(c->x, INDEX_DR, on_rule, &n);
+    return n.found;
 }

@@ -111,6 +111,7 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_RA(ns) index_token("ra", ns, SLICE_NULL)
 #define INDEX_TOKEN_GATEWAYS index_token("gateways", SLICE_NULL, SLICE_NULL) /* any Gateway */
 #define INDEX_TOKEN_GATEWAY_VS index_token("gateway-vs", SLICE_NULL, SLICE_NULL) /* any that is bound */
+#define INDEX_TOKEN_RULES(ns) index_token("rules", ns, SLICE_NULL) /* any DestinationRule there */
 #define INDEX_TOKEN_SECRET(ns, name) index_token("secret", ns, name)
 
 #define INDEX_TOKEN_PODS(ns) index_token("pods", ns, SLICE_NULL) /* any in the namespace */

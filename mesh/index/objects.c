@@ -174,6 +174,7 @@ static void note_object(const struct index *x, struct index_changes *c, const st
     case INDEX_DR: /* subset selectors are part of endpoints */
         for (uint32_t i = 0; i < o->n_hosts; i++)
             note(c, index_token("selectors", o->hosts[i], SLICE_NULL));
+        note(c, INDEX_TOKEN_RULES(o->meta->ns));
         break;
     case INDEX_PA:
         note(c, INDEX_TOKEN_PA(o->meta->ns));

@@ -320,6 +320,7 @@ struct prog_locality { /* distribution where there is one for the caller, else f
 };
 struct prog_origin { /* TLS towards a server that is no sidecar */
     struct slice certificate, key, roots, crl; /* files; without roots: the system's */
+    struct slice credential;                   /* key of a CREDENTIAL that stands for the files */
     bool no_verify;
 };
 struct prog_policy { /* NULL: none of it */

@@ -110,6 +110,7 @@ static int origin(struct rd *r, const PB(Origin) * m, struct prog_origin **ret)
     TRY(dec_text(r, m->key, &o->key));
     TRY(dec_text(r, m->roots, &o->roots));
     TRY(dec_text(r, m->crl, &o->crl));
+    TRY(dec_text(r, m->credential, &o->credential));
     o->no_verify = m->no_verify;
     *ret = o;
     return 0;

@@ -118,6 +118,7 @@ void dump_policy(const struct prog_policy *p, int level, struct buf *out)
         text(&o, "own key", p->origin->key);
         text(&o, "roots", p->origin->roots);
         text(&o, "revoked", p->origin->crl);
+        text(&o, "credential", p->origin->credential);
         if (p->origin->no_verify)
             line(&o, "verification: none");
     }

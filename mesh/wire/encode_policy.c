@@ -115,7 +115,8 @@ static bool origin(struct arena *a, const struct prog_origin *o, PB(Origin) * *r
     PB(Origin) *m = pb_new(a, PB_DESC(origin));
 
     NEED(m && (m->certificate = pb_text(a, o->certificate)) && (m->key = pb_text(a, o->key)) &&
-         (m->roots = pb_text(a, o->roots)) && (m->crl = pb_text(a, o->crl)));
+         (m->roots = pb_text(a, o->roots)) && (m->crl = pb_text(a, o->crl)) &&
+         (m->credential = pb_text(a, o->credential)));
     m->no_verify = o->no_verify;
     *ret = m;
     return true;

@@ -24,12 +24,32 @@ struct stamp { /* of a file: what changes when it does */
 struct context {
     struct context *next;
     struct hash128 id;
+    uint64_t secret; /* hash of the Secret's key; 0: of files */
     struct tls_ctx *tls;
     struct stamp stamps[FILES];
     int64_t looked_ns, used_ns;
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for what follows */
 static struct context *contexts;
+struct secret {
+    struct secret *next;
+    const struct prog_credential *cred; /* counted */
+};
+static struct secret *secrets;
+
+static uint64_t secret_mark(struct slice key)
+{
+    return hash64(key, 1) | 1;
+}
+
+/* Under the lock; NULL when it is not known (yet). */
+static const struct prog_credential *secret_find(struct slice key)
+{
+    for (const struct secret *s = secrets; s; s = s->next)
+        if (slice_eq(s->cred->prog.key, key))
+            return s->cred;
+    return NULL;
+}
 
 /* Where systems keep the roots that they trust. */
 static const char *system_roots(void)
@@ -62,8 +82,24 @@ static int files_of(const struct prog_origin *o, struct arena *a, struct files *
         if (!ret->path[i])
             return -1;
     }
-    if (!s[2].len && !o->no_verify)
+    if (!s[2].len && !o->no_verify && !o->credential.len)
         ret->path[2] = system_roots();
+    return 0;
+}
+
+/* Of a Secret; without roots in it the system's hold. */
+static int secret_texts(const struct prog_origin *o, struct slice ret[FILES], bool *ret_own_roots,
+                        struct err *err)
+{
+    const struct prog_credential *c = secret_find(o->credential);
+    if (!c)
+        return err_set(err, ERR_UNAVAILABLE, "Secret %.*s is not known (yet)",
+                       SL_FMT(o->credential));
+    ret[0] = c->chain_pem;
+    ret[1] = c->key_pem;
+    ret[2] = c->roots_pem;
+    ret[3] = o->no_verify ? SLICE_NULL : c->crl_pem;
+    *ret_own_roots = c->roots_pem.len || o->no_verify;
     return 0;
 }
 
@@ -114,11 +150,17 @@ static int build(const struct files *f, const struct prog_origin *o, enum up_alp
                  struct tls_ctx **ret, struct err *err)
 {
     static const char *const http1[] = {"http/1.1", NULL};
-    struct slice text[FILES] = {SLICE_NULL};
-    int rc = 0;
+    struct slice text[FILES] = {SLICE_NULL}, read_in[FILES] = {SLICE_NULL};
+    bool own_roots = true;
+    int rc = o && o->credential.len ? secret_texts(o, text, &own_roots, err) : 0;
     for (int i = 0; i < FILES && rc == 0; i++)
         if (f->path[i][0])
-            rc = file_read(f->path[i], &text[i], err);
+            rc = file_read(f->path[i], &read_in[i], err);
+    if (rc == 0 && !own_roots)
+        rc = file_read(system_roots(), &read_in[2], err);
+    for (int i = 0; i < FILES; i++)
+        if (read_in[i].p)
+            text[i] = read_in[i];
     struct tls_ctx_opts opts = {
         .identity = {text[0], text[1]},
         .roots_pem = text[2],
@@ -131,7 +173,7 @@ static int build(const struct files *f, const struct prog_origin *o, enum up_alp
     if (rc == 0)
         rc = tls_ctx_new(&opts, ret, err);
     for (int i = 0; i < FILES; i++)
-        wipe(text[i]);
+        wipe(read_in[i]);
     if (rc < 0)
         err->code = err->code == ERR_NOMEM ? ERR_NOMEM : ERR_UNAVAILABLE;
     return rc;
@@ -145,6 +187,8 @@ static bool id_of(const struct files *f, const struct prog_origin *o, enum up_al
     buf_addf(&b, "%d %d", (int)alpn, o && o->no_verify);
     for (int i = 0; i < FILES; i++)
         buf_addf(&b, " %zu:%s", strlen(f->path[i]), f->path[i]);
+    if (o && o->credential.len)
+        buf_addf(&b, " secret %.*s", SL_FMT(o->credential));
     *ret = hash128(buf_slice(&b));
     return buf_err(&b) == ERR_OK;
 }
@@ -202,6 +246,7 @@ static int context_new(const struct files *f, const struct prog_origin *o, enum 
         mem_free(c);
         return -1;
     }
+    c->secret = o && o->credential.len ? secret_mark(o->credential) : 0;
     evict();
     c->next = contexts;
     contexts = c;
@@ -233,6 +278,37 @@ int origin_ctx(const struct prog_origin *o, enum up_alpn alpn, int64_t now_ns, s
     }
     pthread_mutex_unlock(&lock);
     return rc;
+}
+
+void origin_credential(struct slice key, const struct prog_credential *cred)
+{
+    struct secret *fresh = cred ? mem_zalloc(sizeof *fresh) : NULL;
+    pthread_mutex_lock(&lock);
+    for (struct secret **p = &secrets; *p; p = &(*p)->next)
+        if (slice_eq((*p)->cred->prog.key, key)) {
+            struct secret *old = *p;
+            *p = old->next;
+            prog_unref(old->cred);
+            mem_free(old);
+            break;
+        }
+    for (struct context **p = &contexts; *p;) {
+        struct context *c = *p;
+        if (c->secret != secret_mark(key)) {
+            p = &c->next;
+            continue;
+        }
+        *p = c->next;
+        context_free(c);
+    }
+    if (fresh) {
+        fresh->cred = prog_ref(cred);
+        fresh->next = secrets;
+        secrets = fresh;
+    }
+    pthread_mutex_unlock(&lock);
+    if (cred && !fresh)
+        LOG(ERROR, "Out of memory for a certificate", "secret=%.*s", SL_FMT(key));
 }
 
 int origin_opts(const struct prog_cluster *c, char *sni, size_t cap, struct tls_conn_opts *ret,

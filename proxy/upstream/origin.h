@@ -16,6 +16,9 @@ static inline bool origin_wanted(const struct prog_cluster *c)
  * stays. ERR_UNAVAILABLE with the file's name. */
 int origin_ctx(const struct prog_origin *o, enum up_alpn alpn, int64_t now_ns, struct tls_ctx **ret,
                struct err *err);
+/* The content of a Secret by its key; NULL: it is gone. Contexts made of the old one are dropped.
+ * Any thread. */
+void origin_credential(struct slice key, const struct prog_credential *cred);
 /* What a connection to a host of the cluster shows and wants to see. `sni` (HOST_MAX + 1 bytes)
  * gets the name. ERR_INVALID: nobody says who the server must be. */
 int origin_opts(const struct prog_cluster *c, char *sni, size_t cap, struct tls_conn_opts *ret,

@@ -13,6 +13,7 @@ cd "$(dirname "$0")/../.." || exit
 mutations() {
     cat <<'T'
 origin-any-name^origin-simple^proxy/upstream/origin.c^ret->verify_host = sni;^ret->verify_host = NULL;
+origin-secret-for-all^origin-secret^mesh/compile/rule.c^    if (tls->credential_name.len && !selected)^    if (tls->credential_name.len && !c)
 origin-stale-files^origin-mutual^proxy/upstream/origin.c^if (memcmp(now, c->stamps, sizeof now) == 0)^if (now_ns)
 origin-plain-dialled^origin-dialled^proxy/upstream/cluster.c^    if (origin_wanted(&service->clusters[i]))^    if (!service)
 registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {

@@ -46,10 +46,8 @@ static const struct {
     {API_VIRTUAL_SERVICE, "{http: [{match: [{headers: {spec: {exact: x}}}]}]}", ""},
     {API_PEER_AUTHENTICATION, "{portLevelMtls: {'80': {mod: x}}}",
      "suspect spec.portLevelMtls.80.mod: is no field of this kind: it has no effect"},
-    {API_DESTINATION_RULE,
-     "{subsets: [{trafficPolicy: {portLevelSettings: [{tls: {credentialName: s}}]}}]}",
-     "unsupported spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.credentialName: is not "
-     "implemented: requests are refused, for want of them; name files"},
+    {API_DESTINATION_RULE, "{subsets: [{trafficPolicy: {tunnel: {targetHost: a}}}]}",
+     "unsupported spec.subsets[0].trafficPolicy.tunnel: is not implemented and has no effect"},
     {API_AUTHORIZATION_POLICY, "{action: AUDIT}",
      "unsupported spec.action: AUDIT is not implemented; served: ALLOW and DENY"},
     {API_AUTHORIZATION_POLICY, "{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.1]}}]}]}",

@@ -228,6 +228,7 @@ static inline struct prog_policy *g_policy_of(struct gen *g)
         p->origin->key = g_text(g);
         p->origin->roots = g_text(g);
         p->origin->crl = g_text(g);
+        p->origin->credential = g_text(g);
         p->origin->no_verify = g_bool(g);
     }
     return p;

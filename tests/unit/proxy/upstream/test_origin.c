@@ -107,6 +107,47 @@ START_TEST(errors)
 }
 END_TEST
 
+static struct prog_credential *secret(const struct pki_id *id, const char *roots)
+{
+    struct prog_credential *c = prog_new(PROG_CREDENTIAL, sizeof *c, SL("me"), SLICE_NULL);
+
+    c->chain_pem = arena_slice(&c->prog.arena, slice_str(id->chain));
+    c->key_pem = arena_slice(&c->prog.arena, slice_str(id->key));
+    c->roots_pem = arena_slice(&c->prog.arena, slice_str(roots));
+    return c;
+}
+
+/* From a Secret: not before it is known, anew when it changes, not any more when it is gone. */
+START_TEST(secrets)
+{
+    struct pki_id one = pki_workload(&ca, "spiffe://td/ns/a/sa/b");
+    struct prog_origin o = {.credential = SL("me")};
+    struct tls_ctx *x, *y;
+    struct err err = {0};
+
+    ck_assert_int_eq(origin_ctx(&o, UP_ALPN_TCP, 0, &x, &err), -1);
+    ck_assert_str_eq(err.msg, "Secret me is not known (yet)");
+    struct prog_credential *c = secret(&one, ca.cert);
+    origin_credential(SL("me"), c);
+    ck_assert_msg(origin_ctx(&o, UP_ALPN_TCP, 0, &x, &err) == 0, "%s", err.msg);
+    ck_assert_int_eq(origin_ctx(&o, UP_ALPN_TCP, 60 * NS_PER_S, &y, &err), 0);
+    ck_assert_ptr_eq(x, y);
+    tls_ctx_unref(y);
+    struct prog_credential *next = secret(&one, ca.cert);
+    origin_credential(SL("me"), next);
+    ck_assert_uint_eq(origin_contexts(), 0);
+    ck_assert_int_eq(origin_ctx(&o, UP_ALPN_TCP, 60 * NS_PER_S, &y, &err), 0);
+    ck_assert_ptr_ne(x, y);
+    tls_ctx_unref(x);
+    tls_ctx_unref(y);
+    origin_credential(SL("me"), NULL);
+    ck_assert_int_eq(origin_ctx(&o, UP_ALPN_TCP, 60 * NS_PER_S, &x, &err), -1);
+    prog_unref(c);
+    prog_unref(next);
+    pki_id_free(&one);
+}
+END_TEST
+
 START_TEST(bounded)
 {
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
@@ -159,6 +200,7 @@ TESTS(origin)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, shared_and_fresh);
     tcase_add_test(tc, errors);
+    tcase_add_test(tc, secrets);
     tcase_add_test(tc, bounded);
     tcase_add_test(tc, who_the_server_must_be);
 }
