@@ -42,10 +42,13 @@ void reply_make(const struct http_head *request, const struct reply *r, struct h
     bool redirect = r->location.len > 0;
     bool bare = slice_is(request->method, "HEAD") || status == 204 || status == 304 || status < 200;
 
+    /* 421 is for the client's HTTP: it comes again on another connection (RFC 9110 15.5.20). */
+    bool http_only = redirect || status == 421;
+
     http_head_init(ret, request->arena);
     ret->version = HTTP_1_1;
     *ret_text = SLICE_NULL;
-    if (!redirect && (status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request)) {
+    if (!http_only && (status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request)) {
         make_grpc(r, ret);
     } else {
         ret->status = (uint16_t)status;

@@ -41,6 +41,13 @@ static void run(const struct prog *r)
         authz_decide((const struct prog_inbound *)r, &who, &v);
     if (r->kind == PROG_SETTINGS)
         prog_settings_has_host((const struct prog_settings *)r, SL("a.b"), SL("ns"));
+    if (r->kind == PROG_LISTENERS) {
+        const struct prog_listeners *l = (const struct prog_listeners *)r;
+
+        for (uint32_t i = 0; i < l->n_ports; i++)
+            if (prog_gate_of_sni(&l->ports[i], SL("a.example.com")))
+                prog_gate_find(prog_gate_of_sni(&l->ports[i], SL("a.example.com")), SL("a.b.c"));
+    }
     if (r->kind != PROG_SERVICE)
         return;
     for (uint32_t dice = 0; dice < 3; dice++) {

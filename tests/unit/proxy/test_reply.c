@@ -39,6 +39,7 @@ static const struct {
     {"gRPC: a direct response keeps its form", "POST", GRPC, 200, -1, false, "ok", NULL,
      "200 length 2 content-type=text/plain | ok"},
     {"gRPC: a redirect does", "POST", GRPC, 302, -1, false, NULL, "/x", "302 length 0 location=/x | "},
+    {"gRPC: 421 is for its HTTP", "POST", GRPC, 421, -1, false, NULL, NULL, "421 length 0 | "},
     {"gRPC-Web is HTTP", "POST", "application/grpc-web", 503, -1, false, "no", NULL,
      "503 length 2 content-type=text/plain | no"},
     {"asked for, to gRPC", "POST", GRPC, 200, 14, false, "fault filter abort", NULL,
