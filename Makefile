@@ -26,7 +26,8 @@ CXX_fuzz    := clang++
 SAN_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SAN_tsan := -fsanitize=thread -fno-omit-frame-pointer
 SAN_fuzz := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -DFUZZING
-OPT_release := -O2 -D_FORTIFY_SOURCE=2
+# No unwind tables: nothing throws. What debuggers use is stripped.
+OPT_release := -O2 -D_FORTIFY_SOURCE=2 -fno-asynchronous-unwind-tables
 OPT_clang := -O2 -D_FORTIFY_SOURCE=2
 OPT_asan := -O1
 OPT_tsan := -O1
@@ -45,7 +46,7 @@ CPPFLAGS := -I. -I$(GEN) -I$(GEN)/proto -D_GNU_SOURCE -DTULLE_VERSION='"$(VERSIO
 BASEFLAGS := $(OPT_$(FLAVOUR)) -g -fstack-protector-strong -fPIE -fno-plt -ffunction-sections -fdata-sections $(SAN)
 CFLAGS := -std=gnu17 $(BASEFLAGS) $(WARN) $(CWARN)
 CXXFLAGS := -std=gnu++17 -fno-exceptions -fno-rtti $(BASEFLAGS) $(WARN)
-LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,--as-needed $(SAN)
+LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,pack-relative-relocs -Wl,--gc-sections -Wl,--as-needed $(SAN)
 
 # --- modules: one archive a folder; an entry names the folders it may look down on -----------------
 # The linker enforces the layering: a test links with the archives named here and no others.
@@ -244,6 +245,9 @@ $(O)/bench/%: bench/%.c $(call archives_of,proxy) | $(PBH)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,proxy) -ldl
 bench: all $(BENCH) ## beside Envoy, HAProxy and nginx; writes docs/benchmarks.md (ROWS="http rate" PEERS=envoy QUICK=1 narrow it, unwritten)
 	$(Q)bench/compare.py $(O) --rows "$(ROWS)" --peers "$(PEERS)" $(if $(QUICK),--quick) $(if $(NICE),--nice=$(NICE)) $(if $(ROWS)$(PEERS)$(QUICK),,--write)
+memory: all $(O)/bench/fleet ## fails when a sidecar, a service, a connection takes a tenth more than it did
+	$(Q)bench/memory.py $(O) --use 300 --gate
+	$(Q)bench/sidecars.py $(O) --gate
 bench-fleet: all $(O)/bench/fleet ## what 2,000 sidecars cost the control plane (FLEET="--services 10000 --endpoints 100000")
 	$(Q)eval "$$(TULLE_CLUSTER_DIR= tests/cluster/env.sh)"; bench/fleet.py $(O) $(FLEET)
 demo: ## a real cluster, the mesh, an application, a canary under load (DEMO=local: without a cluster)
@@ -269,7 +273,7 @@ help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-22s %s\n", $$1, $$2}'
 
 .PHONY: all install deps unit check scenario asan check-asan tsan check-tsan clang golden fuzz \
-	cluster-up cluster-down integration e2e mutations bench bench-fleet demo demo-clean test manifests docs graph lint \
+	cluster-up cluster-down integration e2e mutations bench bench-fleet memory demo demo-clean test manifests docs graph lint \
 	format clean help
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

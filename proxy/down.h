@@ -33,13 +33,8 @@ static inline bool down_serves(const struct down_info *i)
 }
 
 enum down_kind { DOWN_INCOMING, DOWN_TCP, DOWN_HTTP };
-struct down {
-    struct down *next, **prev;
-    enum down_kind kind;
-    bool serves; /* as it was entered: `info` may be handed over before it leaves */
-    struct worker *worker;
-    struct chan *chan;
-    struct down_info info;
+struct down;
+struct down_ops {
     /* Finish: the next answer is the last one; close when idle for the worker's grace, during which
      * a request that is on its way is still served. May be NULL. */
     void (*drain)(struct down *d);
@@ -50,6 +45,15 @@ struct down {
     void (*recheck)(struct down *d);
     /* Close now. */
     void (*abort)(struct down *d);
+};
+struct down {
+    struct down *next, **prev;
+    enum down_kind kind;
+    bool serves; /* as it was entered: `info` may be handed over before it leaves */
+    struct worker *worker;
+    struct chan *chan;
+    struct down_info info;
+    const struct down_ops *ops;
 };
 /* Enter and leave the worker's list. `info` is moved in; down_leave releases what it holds. */
 void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct chan *chan,

@@ -420,6 +420,8 @@ static void in_event(void *user, unsigned events)
     }
 }
 
+static const struct down_ops calls = {.abort = in_abort, .close_idle = in_close_idle};
+
 static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr *peer)
 {
     struct worker *w = l->worker;
@@ -450,8 +452,7 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
     info.gw->port = port;
     buf_init(&in->early, EARLY_MAX);
     down_enter(&in->down, w, DOWN_INCOMING, c, &info);
-    in->down.abort = in_abort;
-    in->down.close_idle = in_close_idle;
+    in->down.ops = &calls;
     chan_owner(c, in_event, in);
     if (p->n_gates == 1 && p->gates[0].tls == PROG_GATE_PLAIN) {
         in->down.info.gw->gate = &p->gates[0];

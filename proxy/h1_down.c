@@ -603,6 +603,11 @@ static void down_event(void *user, unsigned events)
         readable(d);
 }
 
+static const struct down_ops calls = {.abort = down_abort,
+                                      .drain = down_drain,
+                                      .close_idle = down_close_idle,
+                                      .recheck = down_recheck};
+
 void h1_start(struct worker *w, struct chan *chan, struct down_info *info,
               struct prog_service *service, struct slice early, bool unanswered)
 {
@@ -614,10 +619,7 @@ void h1_start(struct worker *w, struct chan *chan, struct down_info *info,
         return;
     }
     down_enter(&d->down, w, DOWN_HTTP, chan, info);
-    d->down.abort = down_abort;
-    d->down.drain = down_drain;
-    d->down.close_idle = down_close_idle;
-    d->down.recheck = down_recheck;
+    d->down.ops = &calls;
     d->service = service;
     d->unanswered = unanswered;
     struct h1_limits limits = {.head_bytes = w->limits->head_bytes,

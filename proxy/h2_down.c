@@ -327,6 +327,11 @@ static const struct h2_ops client_ops = {
     .on_closed = client_closed,
 };
 
+static const struct down_ops calls = {.abort = down_abort,
+                                      .drain = down_drain,
+                                      .close_idle = down_close_idle,
+                                      .recheck = down_recheck};
+
 void h2_down_start(struct worker *w, struct chan *chan, struct down_info *info,
                    struct prog_service *service, struct slice early, bool unanswered)
 {
@@ -350,10 +355,7 @@ void h2_down_start(struct worker *w, struct chan *chan, struct down_info *info,
         return;
     }
     down_enter(&d->down, w, DOWN_HTTP, chan, info);
-    d->down.abort = down_abort;
-    d->down.drain = down_drain;
-    d->down.close_idle = down_close_idle;
-    d->down.recheck = down_recheck;
+    d->down.ops = &calls;
     d->service = service;
     d->unanswered = unanswered;
     loop_timer_in(loop_of(d), &d->timer, w->limits->head_timeout_ns, timer_close);

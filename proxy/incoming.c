@@ -404,6 +404,8 @@ static int destination_of(const struct listener *l, int fd, struct sock_addr *re
     return 0;
 }
 
+static const struct down_ops calls = {.abort = incoming_abort, .close_idle = incoming_close_idle};
+
 void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
 {
     struct worker *w = l->worker;
@@ -428,8 +430,7 @@ void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
     }
     buf_init(&in->early, EARLY_MAX);
     down_enter(&in->down, w, DOWN_INCOMING, c, &info);
-    in->down.abort = incoming_abort;
-    in->down.close_idle = incoming_close_idle;
+    in->down.ops = &calls;
     chan_owner(c, incoming_event, in);
     if (inbound)
         inbound_look_up(in);

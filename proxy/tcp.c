@@ -421,6 +421,8 @@ static unsigned flag_of(enum err_code rc, const char *why)
                                                            : FLAG_NR;
 }
 
+static const struct down_ops calls = {.abort = tcp_abort, .recheck = tcp_recheck};
+
 void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
                struct prog_service *service, struct slice early, struct chan *up,
                struct up_host *up_host)
@@ -437,8 +439,7 @@ void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
     buf_init(&s->to_up.kept, w->limits->buffer_bytes + WORKER_SCRATCH);
     buf_init(&s->to_down.kept, w->limits->buffer_bytes + WORKER_SCRATCH);
     down_enter(&s->down, w, DOWN_TCP, chan, info);
-    s->down.abort = tcp_abort;
-    s->down.recheck = tcp_recheck;
+    s->down.ops = &calls;
     s->service = service;
     chan_owner(chan, down_event, s);
     buf_add_slice(&s->to_up.kept, early);

@@ -36,8 +36,8 @@ static void recheck_inbound(struct worker *w)
 {
     for (struct down *d = w->downs, *next; d; d = next) {
         next = d->next;
-        if (down_serves(&d->info) && d->recheck)
-            d->recheck(d);
+        if (down_serves(&d->info) && d->ops->recheck)
+            d->ops->recheck(d);
     }
 }
 
@@ -148,8 +148,8 @@ void worker_drain(struct worker *w)
     w->draining = true;
     for (struct down *d = w->downs, *next; d; d = next) {
         next = d->next;
-        if (down_serves(&d->info) && d->drain)
-            d->drain(d);
+        if (down_serves(&d->info) && d->ops->drain)
+            d->ops->drain(d);
     }
 }
 
@@ -158,8 +158,8 @@ void worker_drain_idle_now(struct worker *w)
     w->draining = w->no_idle = true;
     for (struct down *d = w->downs, *next; d; d = next) {
         next = d->next;
-        if (down_serves(&d->info) && d->close_idle)
-            d->close_idle(d);
+        if (down_serves(&d->info) && d->ops->close_idle)
+            d->ops->close_idle(d);
     }
 }
 
@@ -176,7 +176,7 @@ void worker_free(struct worker *w)
     if (!w)
         return;
     while (w->downs)
-        w->downs->abort(w->downs);
+        w->downs->ops->abort(w->downs);
     worker_gates_fini(w);
     up_fini(w);
     loop_turn(w->loop, 0, NULL); /* memory of closed objects goes at the end of a turn */

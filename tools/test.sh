@@ -57,6 +57,11 @@ say "clang, ASan and UBSan, TSan: begun beside what follows"
 beside >"$beside_log" 2>&1 &
 beside_pid=$!
 
+memory_log=$(mktemp)
+say "memory gates: begun beside what follows"
+make memory >"$memory_log" 2>&1 &
+memory_pid=$!
+
 if [ "$cluster" = yes ]; then
     say "test cluster: waiting for its build"
     if wait "$cluster_pid"; then
@@ -81,6 +86,13 @@ else
     echo "skipped: demo, integration and e2e (namespaces and the test cluster need root)"
 fi
 
+finish_memory() {
+    local rc=0
+    wait "$memory_pid" || rc=$?
+    grep -v '^make' "$memory_log"
+    return $rc
+}
+step "a sidecar, a service and a connection take no more than they did" finish_memory
 finish_beside() {
     local rc=0
     wait "$beside_pid" || rc=$?
@@ -88,7 +100,7 @@ finish_beside() {
     return $rc
 }
 step "build with clang; check under ASan, UBSan and TSan" finish_beside
-rm -f "$cluster_log" "$beside_log"
+rm -f "$cluster_log" "$beside_log" "$memory_log"
 
 say "result"
 if [ ${#failed[@]} -gt 0 ]; then
