@@ -15,7 +15,6 @@
 #include "lib/tls/tls.h"
 #include "lib/tls/x509.h"
 #include "proxy/resolve.h"
-#include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
 #define CA_PATH "/istio.v1.auth.IstioCertificateService/CreateCertificate"
@@ -28,7 +27,7 @@ struct identity {
     struct identity_opts opts;
     char *key, *chain, *roots;    /* PEM in force; key is wiped */
     char *next_key;               /* of the request under way */
-    struct tls_ctx *server, *client[2], *control_plane;
+    struct tls_ctx *server, *client, *control_plane;
     int64_t not_before_ns, not_after_ns; /* civil */
     struct loop_timer timer;
     int64_t backoff_ns;
@@ -65,20 +64,18 @@ static int read_file(const char *path, char **ret, struct err *err)
 
 /* --- contexts --------------------------------------------------------------------------------------- */
 
-static const char *const alpn_server[] = {"istio-http/1.1", "istio-http/1.0", "istio", NULL};
-static const char *const alpn_tcp[] = {"istio", NULL};
-static const char *const alpn_http1[] = {"istio-http/1.1", "istio", NULL};
+/* What a client says here is what it will speak; the sniffer goes by what it offers (sniff.c). */
+static const char *const alpn_server[] = {"istio-h2", "istio-http/1.1", "istio-http/1.0", "istio", NULL};
 static const char *const alpn_h2[] = {"h2", NULL};
 
 struct contexts {
-    struct tls_ctx *server, *client[2], *control_plane;
+    struct tls_ctx *server, *client, *control_plane;
 };
 
 static void contexts_drop(struct contexts *c)
 {
     tls_ctx_unref(c->server);
-    tls_ctx_unref(c->client[0]);
-    tls_ctx_unref(c->client[1]);
+    tls_ctx_unref(c->client);
     tls_ctx_unref(c->control_plane);
     *c = (struct contexts){0};
 }
@@ -100,11 +97,8 @@ static int contexts_make(const char *key, const char *chain, const char *roots,
     if (key) {
         o.spiffe = true;
         o.resume = true;
-        o.alpn = alpn_tcp;
-        if (tls_ctx_new(&o, &c.client[UP_ALPN_TCP], err) < 0)
-            goto fail;
-        o.alpn = alpn_http1;
-        if (tls_ctx_new(&o, &c.client[UP_ALPN_HTTP1], err) < 0)
+        o.alpn = NULL; /* each connection has its own (upstream/dial.c) */
+        if (tls_ctx_new(&o, &c.client, err) < 0)
             goto fail;
         o.server = true;
         o.alpn = alpn_server;
@@ -120,13 +114,13 @@ fail:
 
 struct tls_mail {
     struct mail mail;
-    struct tls_ctx *server, *client[2];
+    struct tls_ctx *server, *client;
 };
 
 static void deliver_tls(struct mail *m, void *receiver)
 {
     struct tls_mail *t = CONTAINER_OF(m, struct tls_mail, mail);
-    worker_set_tls(receiver, t->server, t->client[UP_ALPN_TCP], t->client[UP_ALPN_HTTP1]);
+    worker_set_tls(receiver, t->server, t->client);
     mem_free(t);
 }
 
@@ -142,7 +136,7 @@ static void tell_workers(struct identity *id)
         *t = (struct tls_mail){
             .mail.deliver = deliver_tls,
             .server = tls_ctx_ref(id->server),
-            .client = {tls_ctx_ref(id->client[0]), tls_ctx_ref(id->client[1])},
+            .client = tls_ctx_ref(id->client),
         };
         mailbox_send(&c->workers[i]->mailbox, &t->mail);
     }
@@ -157,11 +151,10 @@ static int install(struct identity *id, char *key, char *chain, char *roots, str
         return err_wrap(err, "workload certificate");
     if (contexts_make(key, chain, roots, &c, err) < 0)
         return -1;
-    struct contexts old = {id->server, {id->client[0], id->client[1]}, id->control_plane};
+    struct contexts old = {id->server, id->client, id->control_plane};
     contexts_drop(&old);
     id->server = c.server;
-    id->client[0] = c.client[0];
-    id->client[1] = c.client[1];
+    id->client = c.client;
     id->control_plane = c.control_plane;
     if (key != id->key)
         tls_pem_free(id->key);
@@ -474,7 +467,7 @@ void identity_free(struct identity *id)
         return;
     loop_timer_clear(id->opts.control->loop, &id->timer);
     ca_hang_up(id);
-    struct contexts c = {id->server, {id->client[0], id->client[1]}, id->control_plane};
+    struct contexts c = {id->server, id->client, id->control_plane};
     contexts_drop(&c);
     tls_pem_free(id->key);
     tls_pem_free(id->next_key);

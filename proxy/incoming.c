@@ -227,12 +227,12 @@ static void incoming_classify(struct incoming *in, bool eof)
         incoming_refuse(in, FLAG_NR, "plaintext_refused_by_strict_mtls");
         return;
     }
-    bool http = proto == PROG_AUTO || proto == PROG_HTTP;
-    if (s == SNIFF_HTTP2 && proto == PROG_HTTP)
+    bool http = proto == PROG_AUTO || prog_is_http(proto);
+    if (s == SNIFF_HTTP2 && http)
         become_http(in, h2_down_start);
     else if (s == SNIFF_HTTP1 && http)
         become_http(in, h1_start);
-    else if (s == SNIFF_OTHER && proto == PROG_HTTP) /* declared: the codec refuses what is none */
+    else if (s == SNIFF_OTHER && prog_is_http(proto)) /* declared: the codec refuses what is none */
         become_http(in, h1_start);
     else
         become_tcp(in);

@@ -277,7 +277,11 @@ static void attempt_ready(struct up_attempt *a)
     s->upstream_addr = a->host->addr;
     s->upstream_principal = arena_slice(&s->arena, up_peer(a, &s->upstream_mtls));
     s->first_sent_ns = loop_now(s->worker->loop);
-    up_send_head(a, &s->req);
+    enum err_code rc = up_send_head(a, &s->req);
+    if (rc != ERR_OK && rc != ERR_LIMIT) {
+        stream_reply(s, 500, FLAG_LR, "request_cannot_be_sent", SLICE_NULL, SLICE_NULL);
+        return;
+    }
     send_request_body(s);
     up_flush(a);
 }
@@ -290,6 +294,32 @@ static bool is_idempotent(struct slice method)
         if (slice_is(method, safe[i]))
             return true;
     return false;
+}
+
+/* What the workload's port was declared to speak, whatever this connection turned out to be. */
+static enum prog_protocol inbound_protocol(const struct down_info *info)
+{
+    const struct prog_inbound *in = info->inbound_prog;
+    for (uint32_t i = 0; i < in->n_ports; i++)
+        if (in->ports[i].port == sock_addr_port(&info->orig))
+            return in->ports[i].protocol;
+    return PROG_AUTO;
+}
+
+/* As Istio has it: a port that declares HTTP/2 gets it from every client, one that declares HTTP/1 gets
+ * that, any other one what the client speaks. HTTP/2 has no upgrades. */
+static bool over_h2(const struct stream *s)
+{
+    const struct down_info *info = &s->down->info;
+    const struct prog_cluster *cfg = &s->attempt.cluster->cfg;
+    enum prog_protocol p = info->inbound        ? inbound_protocol(info)
+                           : cfg->client_protocol ? PROG_AUTO
+                                                  : cfg->protocol;
+    if (s->req.upgrade.len)
+        return false;
+    if (p == PROG_HTTP || p == PROG_HTTP2 || p == PROG_GRPC)
+        return p != PROG_HTTP;
+    return s->req.version == HTTP_2;
 }
 
 static void attempt_start(struct stream *s)
@@ -308,6 +338,7 @@ static void attempt_start(struct stream *s)
         .head_request = slice_is(s->req.method, "HEAD"),
         .connect_request = slice_is(s->req.method, "CONNECT"),
         .upgrade_request = s->req.upgrade.len > 0,
+        .h2 = over_h2(s),
         .once = !is_idempotent(s->req.method),
         .elsewhere = s->retries && s->match.route && s->match.route->retry &&
                      s->match.route->retry->elsewhere,
@@ -488,6 +519,14 @@ static const struct failure failures[] = {
                           "upstream_reset_before_response_started{protocol_error}",
                           "upstream connect error or disconnect/reset before headers. reset reason: "
                           "protocol error"},
+    [UP_FAIL_REMOTE_RESET] = {FLAG_UR, RETRY_EV_RESET,
+                              "upstream_reset_before_response_started{remote_reset}",
+                              "upstream connect error or disconnect/reset before headers. reset "
+                              "reason: remote reset"},
+    [UP_FAIL_REFUSED] = {FLAG_UR, RETRY_EV_REFUSED_STREAM,
+                         "upstream_reset_before_response_started{remote_refused_stream_reset}",
+                         "upstream connect error or disconnect/reset before headers. reset reason: "
+                         "remote refused stream reset"},
 };
 
 static void attempt_fail(struct up_attempt *a, enum up_fail why, bool untouched, const char *detail)
@@ -500,9 +539,11 @@ static void attempt_fail(struct up_attempt *a, enum up_fail why, bool untouched,
         return;
     }
     /* An idle connection that the server closed just then: once more, on a fresh one. Whether the server
-     * read the request before it closed is not known, hence only what may be repeated. */
-    if (untouched && why == UP_FAIL_RESET && s->replayable && !s->reused_replay &&
-        is_idempotent(s->req.method)) {
+     * read the request before it closed is not known, hence only what may be repeated; what an HTTP/2
+     * server said not to have looked at may be in any case (RFC 9113 8.7). */
+    bool again = why == UP_FAIL_REFUSED ||
+                 (untouched && why == UP_FAIL_RESET && is_idempotent(s->req.method));
+    if (again && s->replayable && !s->reused_replay) {
         s->reused_replay = true;
         up_cancel(a);
         attempt_start(s);

@@ -184,8 +184,7 @@ void worker_free(struct worker *w)
     know_fini(&w->know);
     streams_fini(w);
     tls_ctx_unref(w->server_tls);
-    tls_ctx_unref(w->client_tls[0]);
-    tls_ctx_unref(w->client_tls[1]);
+    tls_ctx_unref(w->client_tls);
     for (unsigned i = 0; i < w->n_listeners; i++) {
         loop_io_del(w->loop, &w->listeners[i].io);
         close(w->listeners[i].fd);
@@ -196,15 +195,12 @@ void worker_free(struct worker *w)
     mem_free(w);
 }
 
-void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *client_tcp,
-                    struct tls_ctx *client_http1)
+void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *client)
 {
     tls_ctx_unref(w->server_tls);
-    tls_ctx_unref(w->client_tls[UP_ALPN_TCP]);
-    tls_ctx_unref(w->client_tls[UP_ALPN_HTTP1]);
+    tls_ctx_unref(w->client_tls);
     w->server_tls = server;
-    w->client_tls[UP_ALPN_TCP] = client_tcp;
-    w->client_tls[UP_ALPN_HTTP1] = client_http1;
+    w->client_tls = client;
 }
 
 const struct sock_addr *worker_dial_source(const struct down_info *info, struct sock_addr *storage)

@@ -53,7 +53,7 @@ struct worker {
     struct telemetry *telemetry;
     struct map clusters;           /* key -> up_cluster */
     struct tls_ctx *server_tls;    /* inbound mTLS; NULL until there is an identity */
-    struct tls_ctx *client_tls[2]; /* by enum up_alpn */
+    struct tls_ctx *client_tls;    /* towards other workloads */
     char *scratch;                 /* WORKER_SCRATCH bytes; every read of this worker lands here */
     struct stream *free_streams;
     unsigned n_free_streams;
@@ -75,8 +75,7 @@ struct worker {
 };
 
 /* New TLS contexts for connections from now on (references are taken). */
-void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *client_tcp,
-                    struct tls_ctx *client_http1);
+void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *client);
 /* Start and stop. `listeners` is an array of fd, inbound, fixed; copied, descriptors are taken
  * (also on failure). Connections are accepted once worker_open was called, so that none is answered
  * before there is a program: until then the kernel's backlog holds them. */

@@ -58,16 +58,17 @@ static void *session_alloc(size_t n, void *user)
 {
     struct h2 *h = user;
 
-    if (n >= FRAME_BUFFER && n <= sizeof frame_buffer && !h->frame_taken) {
-        h->frame_taken = true;
-        return frame_buffer;
+    if (n >= FRAME_BUFFER && n <= sizeof frame_buffer && !h->frame) {
+        h->frame = frame_buffer;
+        return h->frame;
     }
     return mem_alloc(n);
 }
 static void session_release(void *p, void *user)
 {
-    (void)user;
-    if (p != frame_buffer)
+    struct h2 *h = user;
+
+    if (p != h->frame) /* the thread that frees may be another one */
         mem_free(p);
 }
 static void *session_calloc(size_t count, size_t size, void *user)
@@ -77,11 +78,12 @@ static void *session_calloc(size_t count, size_t size, void *user)
 }
 static void *session_realloc(void *p, size_t n, void *user)
 {
+    struct h2 *h = user;
     void *to;
 
     if (!p)
         return session_alloc(n, user);
-    if (p != frame_buffer)
+    if (p != h->frame)
         return mem_realloc(p, n);
     if (n <= sizeof frame_buffer)
         return p;

@@ -134,8 +134,8 @@ struct h2 {
     bool final_goaway;
     bool dying; /* terminated: ends when its GOAWAY is written */
     bool pinged;
-    bool frame_taken; /* it has the thread's frame buffer */
-    bool stalled;     /* the peer took nothing of the connection's bytes for too long */
+    void *frame; /* the frame buffer of the thread that made it, when it has it */
+    bool stalled; /* the peer took nothing of the connection's bytes for too long */
     uint32_t goaway_code;
     struct err why;
 };

@@ -755,6 +755,9 @@ static int ssl_setup(struct tls *t, const struct tls_conn_opts *o, struct err *e
     SSL_set_connect_state(t->ssl);
     if (o->sni && SSL_set_tlsext_host_name(t->ssl, o->sni) != 1)
         return tls_err(err, ERR_INVALID, "server name");
+    if (o->alpn.len && SSL_set_alpn_protos(t->ssl, (const unsigned char *)o->alpn.p,
+                                           (unsigned)o->alpn.len) != 0)
+        return tls_err(err, ERR_INVALID, "alpn");
     if (o->verify_host && !t->ctx->spiffe) {
         X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
 

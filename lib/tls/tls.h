@@ -56,6 +56,8 @@ typedef enum err_code tls_judge_fn(void *user, struct slice spiffe_id, struct er
 
 struct tls_conn_opts {
     const char *sni;         /* client; NULL sends none */
+    struct slice alpn;       /* client: names to offer, each behind its length byte, borrowed for the
+                                call; null: the context's */
     const char *verify_host; /* client, not spiffe: name the certificate must match; NULL: none */
     const struct slice *sans; /* client, not spiffe: one of these names (DNS, IP address, URI) must stand
                                  in the certificate; copied */

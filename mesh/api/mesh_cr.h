@@ -32,6 +32,7 @@ struct mesh_cr {
     enum mesh_host_ownership host_ownership; /* Istio */
     enum mesh_path_norm path_normalization;  /* BASE */
     struct dr_locality *locality;  /* localityLbSetting, NULL: on, without more; mesh/api/dr.h */
+    bool h2_upgrade;               /* h2UpgradePolicy UPGRADE; DO_NOT_UPGRADE when not given */
     struct api_strings pod_cidrs;  /* empty: taken from the nodes */
     struct {
         bool disabled;

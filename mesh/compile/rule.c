@@ -386,9 +386,34 @@ static void set_tcp(struct cc *c, const struct dr_tcp_pool *p, struct prog_clust
     t->keepalive_interval_s = seconds(p->keepalive->interval);
 }
 
+/* HTTP/2 to a port that does not ask for it. Who writes UPGRADE for the host knows that it speaks HTTP,
+ * so that a port of unknown protocol is upgraded, too; the mesh's setting is for declared ports. */
+static void set_upgrade(struct cc *c, const struct dr_http_pool *p, struct prog_cluster *to)
+{
+    bool host = p && p->h2_upgrade == DR_H2_UPGRADE;
+    bool mesh = c->mesh->h2_upgrade && (!p || p->h2_upgrade == DR_H2_DEFAULT);
+
+    to->client_protocol = p && p->use_client_protocol && to->protocol != PROG_TCP &&
+                          to->protocol != PROG_TLS;
+    if (to->client_protocol)
+        return;
+    if ((to->protocol == PROG_HTTP && (host || mesh)) || (to->protocol == PROG_AUTO && host))
+        to->protocol = PROG_HTTP2;
+}
+
+static void set_pings(const struct dr_http_pool *p, struct prog_cluster *to)
+{
+    if (!p->h2_keepalive_interval.set)
+        return;
+    to->pool.ping_interval_ms = cc_ms(p->h2_keepalive_interval.ns);
+    to->pool.ping_timeout_ms = p->h2_keepalive_timeout.set ? cc_ms(p->h2_keepalive_timeout.ns)
+                                                           : to->pool.ping_interval_ms;
+}
+
 static void set_pool(struct cc *c, const struct dr_connection_pool *p, struct prog_cluster *to)
 {
     to->pool.connect_timeout_ms = RULE_CONNECT_TIMEOUT_MS;
+    set_upgrade(c, p ? &p->http : NULL, to);
     if (!p)
         return;
     to->pool.max_connections = p->tcp.max_connections.v;
@@ -400,8 +425,8 @@ static void set_pool(struct cc *c, const struct dr_connection_pool *p, struct pr
         to->pool.connect_timeout_ms = cc_ms(p->tcp.connect_timeout.ns);
     to->pool.idle_timeout_ms = ms_or_never(p->http.idle_timeout);
     set_tcp(c, &p->tcp, to);
-    if (p->http.h2_upgrade == DR_H2_UPGRADE && to->protocol == PROG_HTTP)
-        to->protocol = PROG_HTTP2;
+    to->pool.max_streams = p->http.max_concurrent_streams.v;
+    set_pings(&p->http, to);
 }
 
 static void set_outlier(struct cc *c, const struct dr_outlier *o, struct prog_cluster *to)

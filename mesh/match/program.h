@@ -336,7 +336,8 @@ enum prog_tls { PROG_TLS_AUTO, PROG_TLS_DISABLE, PROG_TLS_MUTUAL_MESH, PROG_TLS_
 struct prog_cluster {
     struct slice name, host, subset, sni, service_name, service_namespace, problem;
     uint16_t port;
-    enum prog_protocol protocol;   /* of the destination port */
+    enum prog_protocol protocol;   /* of the destination port; HTTP2 also where the client upgrades */
+    bool client_protocol;          /* HTTP: what the client speaks, whatever the port says */
     struct prog_strings endpoints; /* keys */
     struct prog_strings dns;       /* "host:port" to resolve, instead of endpoints */
     uint64_t subset_selector;      /* 0: all endpoints */
@@ -347,7 +348,10 @@ struct prog_cluster {
     struct prog_policy *policy; /* NULL: nothing of what is seldom set */
     struct {
         uint32_t max_connections, max_pending, max_requests, max_requests_per_connection,
-            max_retries, connect_timeout_ms, idle_timeout_ms; /* idle: PROG_MS_NEVER: none */
+            max_retries, connect_timeout_ms, idle_timeout_ms, /* idle: PROG_MS_NEVER: none */
+            max_streams,      /* of one HTTP/2 connection */
+            ping_interval_ms, /* HTTP/2 */
+            ping_timeout_ms;
     } pool;
 };
 /* A part of a cluster's policy, NULL when it has none. */

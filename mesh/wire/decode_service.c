@@ -250,6 +250,9 @@ static void cluster_limits(const PB(Cluster) * m, struct prog_cluster *ret)
         ret->pool.max_retries = m->pool->max_retries;
         ret->pool.connect_timeout_ms = m->pool->connect_timeout_ms;
         ret->pool.idle_timeout_ms = m->pool->idle_timeout_ms;
+        ret->pool.max_streams = m->pool->max_streams;
+        ret->pool.ping_interval_ms = m->pool->ping_interval_ms;
+        ret->pool.ping_timeout_ms = m->pool->ping_timeout_ms;
     }
 }
 
@@ -275,6 +278,7 @@ static int cluster(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
         ret->subset_selector = ret->subset_selector << 8 | m->subset_selector.data[i];
     ret->protocol = dec_protocol((int)m->protocol);
     ret->original_dst = m->original_dst;
+    ret->client_protocol = m->client_protocol;
     ret->balancer = (int)m->balancer >= PROG_ROUND_ROBIN && (int)m->balancer <= PROG_HASH
                         ? (enum prog_balancer)m->balancer
                         : PROG_LEAST_REQUEST;

@@ -420,6 +420,7 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
     d->level++;
     text(d, "problem", c->problem);
     line(d, "protocol: %s", protocols[c->protocol]);
+    flag(d, "client's protocol", c->client_protocol);
     line(d, "balancer: %s", balancers[c->balancer]);
     line(d, "tls: %s", tls_modes[c->tls]);
     text(d, "sni", c->sni);
@@ -438,6 +439,9 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
     number(d, "max retries", c->pool.max_retries);
     ms(d, "connect timeout", c->pool.connect_timeout_ms);
     ms(d, "idle timeout", c->pool.idle_timeout_ms);
+    number(d, "max streams", c->pool.max_streams);
+    ms(d, "ping interval", c->pool.ping_interval_ms);
+    ms(d, "ping timeout", c->pool.ping_timeout_ms);
     dump_policy(c->policy, d->level, d->out);
     d->level--;
 }

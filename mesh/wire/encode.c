@@ -520,6 +520,9 @@ static bool pool(struct arena *a, const struct prog_cluster *c, PB(Cluster) *m)
         m->pool->max_retries = c->pool.max_retries;
         m->pool->connect_timeout_ms = c->pool.connect_timeout_ms;
         m->pool->idle_timeout_ms = c->pool.idle_timeout_ms;
+        m->pool->max_streams = c->pool.max_streams;
+        m->pool->ping_interval_ms = c->pool.ping_interval_ms;
+        m->pool->ping_timeout_ms = c->pool.ping_timeout_ms;
     }
     return true;
 }
@@ -545,6 +548,7 @@ static PB(Cluster) *cluster(struct arena *a, const struct prog_cluster *c)
     m->balancer = (PB(Balancer))c->balancer;
     m->tls = (PB(TlsMode))c->tls;
     m->original_dst = c->original_dst;
+    m->client_protocol = c->client_protocol;
     return m;
 }
 

@@ -99,6 +99,20 @@ static int dial_origin(struct up_host *h, enum up_alpn alpn, const struct sock_a
     return tls_chan_client(ctx, tcp, &opts, ret, err);
 }
 
+/* What the connection will carry, in the names by which sidecars know each other (Istio's ALPN filter). */
+static struct slice alpn_names(enum up_alpn alpn)
+{
+    switch (alpn) {
+    case UP_ALPN_HTTP1:
+        return SL("\x0eistio-http/1.1\x05istio");
+    case UP_ALPN_HTTP2:
+        return SL("\x08istio-h2\x05istio");
+    case UP_ALPN_TCP:
+        break;
+    }
+    return SL("\x05istio");
+}
+
 int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, struct chan **ret,
             struct err *err)
 {
@@ -108,7 +122,7 @@ int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, s
         return err_set(err, ERR_DENIED, "the endpoint does not speak mTLS, which is demanded");
     if (origin_wanted(&h->cluster->cfg))
         return dial_origin(h, alpn, src, ret, err);
-    struct tls_ctx *ctx = tls ? w->client_tls[alpn] : NULL;
+    struct tls_ctx *ctx = tls ? w->client_tls : NULL;
     if (tls && !ctx)
         return err_set(err, ERR_UNAVAILABLE, "no workload certificate yet");
     struct chan *tcp;
@@ -125,6 +139,7 @@ int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, s
     int n = snprintf(key, sizeof key, "%d %s", (int)alpn, sock_addr_text(&h->addr, text));
     struct tls_conn_opts opts = {
         .sni = sni[0] ? sni : NULL,
+        .alpn = alpn_names(alpn),
         .judge = judge,
         .judge_user = h, /* the caller holds the host for as long as the channel */
         .session_key = slice_of(key, (size_t)n),

@@ -163,7 +163,7 @@ static void conn_opened(struct h1_up *u)
     a->ops->on_ready(a);
 }
 
-static void dial(struct up_attempt *a)
+void h1_up_dial(struct up_attempt *a)
 {
     struct up_cluster *c = a->cluster;
     struct err err = {0};
@@ -208,17 +208,16 @@ void h1_up_drop_stale(struct up_host *h)
         conn_close(h->idle);
 }
 
-void h1_up_start(struct up_attempt *a)
+bool h1_up_take(struct up_attempt *a)
 {
     struct h1_up *u = a->host->idle;
-    if (!u) {
-        dial(a);
-        return;
-    }
+    if (!u)
+        return false;
     idle_unlink(u);
     u->was_idle = true;
     conn_begin(u, a);
     a->ops->on_ready(a);
+    return true;
 }
 
 static void h1_cancel(struct up_attempt *a)

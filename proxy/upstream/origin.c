@@ -149,7 +149,7 @@ static void wipe(struct slice s)
 static int build(const struct files *f, const struct prog_origin *o, enum up_alpn alpn,
                  struct tls_ctx **ret, struct err *err)
 {
-    static const char *const http1[] = {"http/1.1", NULL};
+    static const char *const http1[] = {"http/1.1", NULL}, *const http2[] = {"h2", NULL};
     struct slice text[FILES] = {SLICE_NULL}, read_in[FILES] = {SLICE_NULL};
     bool own_roots = true;
     int rc = o && o->credential.len ? secret_texts(o, text, &own_roots, err) : 0;
@@ -166,7 +166,7 @@ static int build(const struct files *f, const struct prog_origin *o, enum up_alp
         .roots_pem = text[2],
         .crl_pem = text[3],
         .verify_peer = !o || !o->no_verify,
-        .alpn = alpn == UP_ALPN_HTTP1 ? http1 : NULL,
+        .alpn = alpn == UP_ALPN_HTTP1 ? http1 : alpn == UP_ALPN_HTTP2 ? http2 : NULL,
         .tls12 = true,
         .resume = true,
     };

@@ -62,6 +62,7 @@ void up_conn_gone(struct up_conn *u, void (*release)(struct loop_task *))
 void up_pool_close_idle(struct up_host *h)
 {
     h1_up_close_idle(h);
+    h2_up_close_idle(h);
 }
 
 /* --- waiting for a place
@@ -97,19 +98,37 @@ static bool connections_full(const struct up_cluster *c)
     return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;
 }
 
-/* Is there a connection to its host that takes it, or may one be made? */
-static bool has_place(const struct up_attempt *a)
+/* On a connection that is there, else on a new one if there may be another. False: neither. */
+static bool place(struct up_attempt *a)
 {
-    return a->host->idle || !connections_full(a->cluster);
+    bool full = connections_full(a->cluster);
+    if (a->h2 ? h2_up_take(a, a->once && !full) : h1_up_take(a))
+        return true;
+    if (full)
+        return false;
+    if (a->h2)
+        h2_up_dial(a);
+    else
+        h1_up_dial(a);
+    return true;
 }
 
+static bool has_place(const struct up_attempt *a)
+{
+    return (a->h2 ? h2_up_has_room(a->host) : a->host->idle != NULL) ||
+           !connections_full(a->cluster);
+}
+
+/* Of HTTP/2 one place may be many. */
 void up_pool_room(struct up_cluster *c)
 {
-    struct up_attempt *a = c->pending;
-    if (!a || !has_place(a))
-        return;
-    pending_unlink(a);
-    h1_up_start(a);
+    for (struct up_attempt *a; (a = c->pending) && has_place(a);) {
+        pending_unlink(a);
+        if (!place(a)) {
+            pending_add(a);
+            return;
+        }
+    }
 }
 
 /* --- attempts
@@ -137,17 +156,17 @@ void up_start(struct up_attempt *a)
     c->requests++;
     a->counted = true;
     enum up_fail why = attempt_pick(a);
-    if (why == UP_FAIL_NONE && a->once)
+    if (why == UP_FAIL_NONE && a->once && !a->h2)
         h1_up_drop_stale(a->host);
     if (why != UP_FAIL_NONE)
         up_attempt_failed(a, why, true,
                           a->host ? "the endpoint does not speak mTLS, which is demanded" : NULL);
-    else if (has_place(a))
-        h1_up_start(a);
-    else if (c->cfg.pool.max_pending && c->n_pending >= c->cfg.pool.max_pending)
-        up_attempt_failed(a, UP_FAIL_OVERFLOW, true, "pending request limit");
-    else
-        pending_add(a);
+    else if (!place(a)) {
+        if (c->cfg.pool.max_pending && c->n_pending >= c->cfg.pool.max_pending)
+            up_attempt_failed(a, UP_FAIL_OVERFLOW, true, "pending request limit");
+        else
+            pending_add(a);
+    }
 }
 
 void up_cancel(struct up_attempt *a)

@@ -46,6 +46,18 @@ void up_pool_close_idle(struct up_host *h);
 /* --- HTTP/1 (h1_up.c) --- */
 /* Close the connections that would be used next, as long as their server has ended them. */
 void h1_up_drop_stale(struct up_host *h);
-/* An idle connection to the attempt's host, else a new one. */
-void h1_up_start(struct up_attempt *a);
+/* Give the attempt an idle connection to its host; false when there is none. */
+bool h1_up_take(struct up_attempt *a);
+/* Or a new one. */
+void h1_up_dial(struct up_attempt *a);
 void h1_up_close_idle(struct up_host *h);
+
+/* --- HTTP/2 (h2_up.c) --- */
+/* Does a connection to the host take another request? */
+bool h2_up_has_room(const struct up_host *h);
+/* Give the attempt a place on a connection to its host, which may still be opening; false when all are
+ * full. `surely`: not on one that its server may have ended. */
+bool h2_up_take(struct up_attempt *a, bool surely);
+void h2_up_dial(struct up_attempt *a);
+/* Close those without a request; the others end with their last one. */
+void h2_up_close_idle(struct up_host *h);

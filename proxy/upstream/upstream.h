@@ -18,6 +18,8 @@
 struct know_news;
 struct worker;
 struct h1_up;
+struct h2_stream;
+struct h2_up;
 struct up_conn;
 struct up_attempt;
 
@@ -32,6 +34,7 @@ struct up_host {
     uint32_t active;            /* requests and TCP connections in flight */
     uint32_t refs;              /* the cluster's list, connections, attempts */
     struct h1_up *idle;         /* HTTP/1 connections, most recently used first */
+    struct h2_up *h2;           /* HTTP/2 connections that may take a request, oldest first */
     struct outlier_state *outlier; /* owned; NULL: nothing has come of requests yet */
     uint32_t pos;               /* place in the cluster's live set; UINT32_MAX: not in it */
 };
@@ -121,7 +124,7 @@ bool up_mesh_tls(const struct up_host *h, const struct chan *c);
 /* Whether a connection to this host is to be TLS. ERR_OK with *ret; ERR_DENIED when the cluster
  * demands mTLS and the host cannot (never plaintext instead). */
 enum err_code up_host_tls(const struct up_host *h, bool *ret);
-enum up_alpn { UP_ALPN_TCP, UP_ALPN_HTTP1 };
+enum up_alpn { UP_ALPN_TCP, UP_ALPN_HTTP1, UP_ALPN_HTTP2 };
 /* Dial a host: TCP, and TLS over it where it is due. The channel reports CHAN_OPEN or CHAN_FAIL.
  * `src` may be NULL. */
 int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, struct chan **ret,
@@ -137,6 +140,8 @@ enum up_fail {
     UP_FAIL_TLS,        /* UF, TLS refused; the detail says why */
     UP_FAIL_RESET,      /* UC: the connection ended before the answer was whole */
     UP_FAIL_PROTOCOL,   /* UPE */
+    UP_FAIL_REMOTE_RESET, /* UR: HTTP/2, the server broke off the stream */
+    UP_FAIL_REFUSED,      /* UR: HTTP/2, and provably did not look at it: may be sent again, whatever it is */
 };
 struct http_head;
 struct up_attempt_ops {
@@ -160,6 +165,7 @@ struct up_attempt {
     struct up_cluster *cluster; /* counted */
     struct up_host *host;       /* counted; NULL until chosen */
     struct up_conn *conn;       /* NULL until assigned */
+    struct h2_stream *stream;   /* HTTP/2: from the head to the end; the codec's */
     struct up_attempt *next, **prev; /* pending list */
     struct arena *arena;        /* where heads of answers are built */
     struct up_host *tried[4];
@@ -167,6 +173,8 @@ struct up_attempt {
     bool head_request, connect_request, upgrade_request; /* for the framing of the answer */
     bool hashed, elsewhere;     /* as struct up_choice has them */
     uint64_t hash;
+    bool h2;                    /* over HTTP/2 */
+    bool reused, answer_begun;  /* the codec's: the connection had carried others; a head came */
     bool once;                  /* not to be sent twice (RFC 9110 9.2.2): only on a connection that
                                    has not ended as far as the kernel knows */
     bool over;
@@ -180,7 +188,8 @@ void up_start(struct up_attempt *a);
  * the connection. */
 struct slice up_peer(const struct up_attempt *a, bool *ret_tls);
 /* Queue for sending; flushed by up_flush or when the turn ends. ERR_LIMIT: the queue is full, wait
- * for on_drain (the bytes were taken all the same). */
+ * for on_drain (the bytes were taken all the same). Another error of up_send_head: nothing was taken, the
+ * head cannot be sent; up_cancel is due. */
 enum err_code up_send_head(struct up_attempt *a, const struct http_head *head);
 enum err_code up_send_body(struct up_attempt *a, struct slice bytes);
 enum err_code up_send_end(struct up_attempt *a, const struct http_head *trailers);

@@ -25,6 +25,7 @@ import threading
 import time
 
 import h2client
+import h2server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EPOCH = 1767225600  # when the virtual clock begins, in civil time
@@ -151,10 +152,7 @@ class Server:
         self.lock = threading.Lock()
         self.release = threading.Event()
         self.open = set()
-        self.sock = socket.socket()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bind(self.sock, address)
-        self.sock.listen(256)
+        self.sock = listening(address)
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -861,7 +859,10 @@ class Scenario:
                              "-nodes", "-keyout", "tls.key", "-out", "tls.pem", "-subj", "/CN=nobody")
                 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 tls.load_cert_chain(self.dir + "/tls.pem", self.dir + "/tls.key")
-            self.servers[name] = Server(name, (at, self.port), tls)
+            if "h2" in how:
+                self.servers[name] = h2server.Server(name, listening((at, self.port)))
+            else:
+                self.servers[name] = Server(name, (at, self.port), tls)
         self.servers[name].how = how
         if "hang" not in how:
             self.servers[name].release.set()
@@ -1414,6 +1415,15 @@ class Scenario:
         s = self.servers[server]
         need(eventually(lambda: s.requests == int(n), 2), "requests are %d" % s.requests)
 
+    def expect_resets(self, server, *codes):
+        """RST_STREAM frames that an HTTP/2 server got."""
+        s, want = self.servers[server], [int(c) for c in codes]
+        need(eventually(lambda: s.resets == want, 2), "resets are %s" % s.resets)
+
+    def expect_pings(self, server, n):
+        s = self.servers[server]
+        need(eventually(lambda: s.pings == int(n), 2), "pings are %d" % s.pings)
+
     def expect_connections(self, server, bounds):
         low, _, high = bounds.partition("..")
         n = self.servers[server].connections
@@ -1514,6 +1524,14 @@ def bind(sock, address):
             if e.errno != errno.EADDRINUSE or time.monotonic() > until:
                 raise
             time.sleep(0.02)
+
+
+def listening(address):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bind(sock, address)
+    sock.listen(256)
+    return sock
 
 
 def free_port():

@@ -70,6 +70,15 @@ authz-hosts^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->
 authz-ports^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return http_lists_hold(c, o);
 request-id-replaced^traces^proxy/filter/headers.c^    *ret = http_head_get(h, SL("x-request-id"));\n    if (ret->len)^    *ret = SLICE_NULL;\n    if (ret->len)
 paths-as-they-come^authz^proxy/stream.c^    if (slice_eq(norm, path))\n^    if (norm.len)\n
+h2-room^h2-streams^proxy/upstream/h2_up.c^while (u && (conn_room(u) == 0^while (u && (conn_room(u) == 12345
+h2-max-streams^h2-pool^proxy/upstream/h2_up.c^    if (pool->max_streams)^    if (pool->max_streams > 1000)
+h2-refused-not-again^h2-goaway^proxy/stream.c^bool again = why == UP_FAIL_REFUSED ||^bool again =
+h2-goaway-ignored^h2-goaway^proxy/upstream/h2_up.c^    list_leave(h2_user(h));^    (void)h;
+h2-cancel-silent^h2-resets^proxy/upstream/h2_up.c^        h2_reset(s, H2_CANCEL);^        h2_stream_set(s, NULL);
+h2-ping-unheard^h2-keepalive^proxy/upstream/h2_up.c^    if (u->ponged) {^    if (u) {
+h2-idle-for-ever^h2-keepalive^proxy/upstream/h2_up.c^    else if (busy)^    else if (t)
+h2-upgrade-websocket^h2-upgrade^proxy/stream.c^    if (s->req.upgrade.len)\n        return false;\n    if (p == PROG_HTTP^    if (p == PROG_HTTP
+h2-to-http2-ports^h2-upstream^proxy/stream.c^        return p != PROG_HTTP;^        return false;
 T
 }
 

@@ -901,6 +901,30 @@ START_TEST(alpn_without_common_name_goes_on)
 }
 END_TEST
 
+START_TEST(alpn_of_one_connection)
+{
+    static const char *const calpn[] = {"h2", NULL}, *const salpn[] = {"a", "b", "h2", NULL};
+    static const struct {
+        struct slice offers;
+        const char *chosen;
+    } rows[] = {{SLICE_NULL, "h2"}, {SL("\1b\1a"), "a"}, {SL("\1x\1b"), "b"}};
+    struct tls_ctx *cc = ctx_with(false, &web, ca.cert, calpn, false);
+    struct tls_ctx *sc = ctx_with(true, &cart, ca.cert, salpn, false);
+    struct owner c, s;
+
+    for (size_t i = 0; i < N_OF(rows); i++) {
+        begin(cc, sc, &(struct tls_conn_opts){.alpn = rows[i].offers}, NULL, 20000, &c, &s);
+        turns(8);
+        ck_assert_int_eq(c.opens + s.opens, 2);
+        ck_assert(slice_is(tls_chan_alpn(c.c), rows[i].chosen));
+        ck_assert(slice_is(tls_chan_alpn(s.c), rows[i].chosen));
+        finish_both(&c, &s);
+    }
+    tls_ctx_unref(cc);
+    tls_ctx_unref(sc);
+}
+END_TEST
+
 START_TEST(close_at_any_turn)
 {
     struct tls_ctx *cc = ctx_with(false, &web, ca.cert, NULL, true);
@@ -1088,6 +1112,7 @@ TESTS(tls)
     tcase_add_test(tc, mesh_contexts_speak_tls13_only);
     tcase_add_loop_test(tc, context_errors_name_the_part, 0, N_OF(contexts));
     tcase_add_test(tc, alpn_without_common_name_goes_on);
+    tcase_add_test(tc, alpn_of_one_connection);
     tcase_add_loop_test(tc, close_at_any_turn, 0, 16);
     tcase_add_test(tc, memory_of_an_idle_end);
     tcase_add_loop_test(tc, out_of_memory, 0, 8);

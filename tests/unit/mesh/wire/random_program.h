@@ -253,6 +253,10 @@ static inline void g_cluster(struct gen *g, struct prog_cluster *c)
     c->policy = g_policy_of(g);
     c->pool.max_pending = g_n(g, 3);
     c->pool.idle_timeout_ms = g_n(g, 3);
+    c->pool.max_streams = g_n(g, 3);
+    c->pool.ping_interval_ms = g_n(g, 3);
+    c->pool.ping_timeout_ms = g_n(g, 3);
+    c->client_protocol = g_bool(g);
 }
 static inline void g_service(struct gen *g, struct prog_service *s)
 {
