@@ -76,7 +76,7 @@ keep() {
 
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-[ -z "$check" ] || helm lint --quiet manifests/charts/tulle-base manifests/charts/tulle
+[ -z "$check" ] || helm lint --quiet manifests/charts/tulle-base manifests/charts/tulle manifests/charts/tulle-gateway
 keep manifests/install.yaml render_install
 for values in manifests/charts/tulle/profiles/*.yaml; do
     profile=$(basename "$values" .yaml)

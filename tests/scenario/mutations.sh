@@ -55,6 +55,9 @@ gateway-crl-off^gateway-crl^lib/tls/ctx.c^    X509_STORE_set_flags(store, X509_V
 gateway-host-namespace^gateway-http^mesh/compile/gateway.c^                if (ns.p && !slice_is(ns, "*") &&\n                    !slice_eq(slice_is(ns, ".") ? s->o->meta->ns : ns, o->meta->ns))^                if (!ns.len && ns.p)
 gateway-edge-believes^gateway-http^proxy/filter/edge.c^    remove_privileged(h);^    (void)h;
 gateway-unguarded^gateway-authz^proxy/guard.c^    if (!down_serves(&d->info))\n        return true;^    if (!d->info.inbound)\n        return true;
+gateway-door-kept^gateway-change^proxy/gates.c^            door_forget(g, &g->doors[i]);^            g->doors[i].wanted = true;
+gateway-any-caller^gateway-mesh^proxy/gate.c^    if (in->down.info.gw->gate->tls == PROG_GATE_MESH)\n        opts^    if (!in)\n        opts
+gateway-hops-off^gateway-trusted^proxy/filter/edge.c^    struct slice text = e->hops ? nth_from_right(h, e->hops) : SLICE_NULL;^    struct slice text = SLICE_NULL;
 gateway-stale-certificate^gateway-reload^proxy/gates.c^held(g, mark, true);^held(g, mark, false);
 log-json-off^access-log-json^proxy/telemetry.c^if (al_compile(s->access_log.format, s->access_log.json, &p, &err) < 0) {^if (al_compile(s->access_log.format, false, &p, &err) < 0) {
 log-headers-off^access-log-format^proxy/telemetry.c^    if (r->head)^    if (!r)
