@@ -1329,8 +1329,8 @@ class Scenario:
                          daemon=True).start()
 
     def do_h2_expect(self, name, kind, *words):
-        """Read until a frame of this kind: `headers STREAM`, `data STREAM`, `end STREAM`, `reset STREAM
-        CODE`, `goaway CODE`, `ping`; `eof`: the connection's end, after whatever."""
+        """Read until a frame of this kind: `headers STREAM`, `data STREAM`, `trailers STREAM`, `end
+        STREAM`, `reset STREAM CODE`, `goaway CODE`, `ping`; `eof`: the connection's end, after whatever."""
         c = self.h2[name]
         if kind == "eof":
             need(c.until(lambda *f: False) is None, "still open")
@@ -1340,6 +1340,8 @@ class Scenario:
         def want(k, flags, stream, payload):
             if kind == "end":
                 return k in (0, 1) and flags & 1 and stream == numbers[0]
+            if kind == "trailers":
+                return k == 1 and flags & 1 and stream == numbers[0]
             if kind == "goaway":
                 return k == 7 and int.from_bytes(payload[4:8], "big") == numbers[0]
             if kind == "reset":

@@ -16,6 +16,13 @@ origin-any-name^origin-simple^proxy/upstream/origin.c^ret->verify_host = sni;^re
 origin-secret-for-all^origin-secret^mesh/compile/rule.c^    if (tls->credential_name.len && !selected)^    if (tls->credential_name.len && !c)
 origin-stale-files^origin-mutual^proxy/upstream/origin.c^if (memcmp(now, c->stamps, sizeof now) == 0)^if (now_ns)
 origin-plain-dialled^origin-dialled^proxy/upstream/cluster.c^    if (origin_wanted(&service->clusters[i]))^    if (!service)
+h2-pause-off^h2-large-body^proxy/h2_down.c^        h2_pause(s->codec, stop);^        h2_pause(s->codec, false && stop);
+h2-resets-free^h2-floods^lib/http/h2_io.c^        if (h->server && s && !s->out_head)^        if (!h->server && s && !s->out_head)
+h2-no-stall^h2-limits^lib/http/h2_io.c^    if (h->config.stall_ns && (h->queued || buf_len(&h->out)))^    if (h->config.stall_ns && (buf_len(&h->out)))
+h2-one-goaway^h2-drain^lib/http/h2.c^        rc = nghttp2_submit_shutdown_notice(h->session);^        rc = h->draining ? nghttp2_session_terminate_session(h->session, 0) : 0;
+h2-policy-late^h2-policy^proxy/h2_down.c^    if (late)^    if (late && d->closed)
+h2-early-reset^h2-half^lib/http/h2_io.c^    if (s->dropped > LINGER_BYTES)^    if (s->dropped > 1)
+grpc-as-http^grpc-own-answers^proxy/reply.c^(status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request))^status > 999 && reply_wants_grpc(request))
 registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)
