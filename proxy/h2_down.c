@@ -11,7 +11,7 @@
 #include "proxy/telemetry.h"
 #include "proxy/worker.h"
 
-enum { GOODBYE_MS = 5000 };
+enum { GOODBYE_MS = 5000, REST_MS = 10000 };
 
 struct h2_down {
     struct down down;
@@ -82,18 +82,27 @@ static void idle_over(struct loop_timer *t)
     goodbye(CONTAINER_OF(t, struct h2_down, timer), GOODBYE_MS * NS_PER_MS);
 }
 
-static void go_idle(struct h2_down *d)
+/* It has been idle for a while, and may be so for long. */
+static void idle_rests(struct loop_timer *t)
 {
-    struct worker *w = d->down.worker;
-    int64_t wait = w->limits->idle_timeout_ns;
+    struct h2_down *d = CONTAINER_OF(t, struct h2_down, timer);
+    int64_t wait = d->down.worker->limits->idle_timeout_ns;
 
     if (down_serves(&d->down.info))
         wait +=
             wait / 16; /* the client's proxy, with the same limit, is to be the first to close */
+    h2_rest(d->h2);
+    loop_timer_in(loop_of(d), &d->timer, wait - REST_MS * NS_PER_MS, idle_over);
+}
+
+static void go_idle(struct h2_down *d)
+{
+    struct worker *w = d->down.worker;
+
     if (down_serves(&d->down.info) && w->draining)
         goodbye(d, w->no_idle ? 0 : worker_drain_grace(w));
     else
-        loop_timer_in(loop_of(d), &d->timer, wait, idle_over);
+        loop_timer_in(loop_of(d), &d->timer, REST_MS * NS_PER_MS, idle_rests);
 }
 
 static void down_abort(struct down *base)

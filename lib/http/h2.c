@@ -4,6 +4,7 @@
  * and streams. */
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
+#include "lib/base/pages.h"
 #include "lib/http/h2_int.h"
 #include "lib/tls/tls.h"
 
@@ -68,12 +69,20 @@ static void session_release(void *p, void *user)
 {
     struct h2 *h = user;
 
-    if (p != h->frame) /* the thread that frees may be another one */
+    if (p && p == h->table) {
+        page_give(p);
+        h->table = NULL;
+    } else if (p != h->frame) { /* the thread that frees may be another one */
         mem_free(p);
+    }
 }
+/* The map of streams begins with a page, which is all zeroes while there is no stream (h2_rest). */
 static void *session_calloc(size_t count, size_t size, void *user)
 {
-    (void)user;
+    struct h2 *h = user;
+
+    if (count * size == PAGE_BYTES && !h->table && (h->table = page_take()))
+        return h->table;
     return mem_array(count, size);
 }
 static void *session_realloc(void *p, size_t n, void *user)
@@ -456,6 +465,11 @@ uint32_t h2_room(const struct h2 *h)
 bool h2_idle(const struct h2 *h)
 {
     return h->n_known == 0 && !h->block.open && h2_queued(h) == 0;
+}
+void h2_rest(struct h2 *h)
+{
+    if (h2_idle(h) && h->table)
+        page_rest(h->table);
 }
 size_t h2_queued(const struct h2 *h)
 {

@@ -139,6 +139,9 @@ uint32_t h2_room(const struct h2 *h);
 uint32_t h2_peer_streams(const struct h2 *h);
 /* Nothing is owed to the peer: no stream, no byte. */
 bool h2_idle(const struct h2 *h);
+/* Give memory back, 4 of some 10 KiB, until the next stream; for sessions that have been idle for a
+ * while, as it costs a system call and a page fault. */
+void h2_rest(struct h2 *h);
 /* Bytes that wait to be sent. */
 size_t h2_queued(const struct h2 *h);
 /* A ping; on_ping tells of its answer. One at a time; repeats before the answer are one. */

@@ -134,7 +134,8 @@ struct h2 {
     bool final_goaway;
     bool dying; /* terminated: ends when its GOAWAY is written */
     bool pinged;
-    void *frame; /* the frame buffer of the thread that made it, when it has it */
+    void *frame;  /* the frame buffer of the thread that made it, when it has it */
+    void *table;  /* nghttp2's map of streams, a page of its own */
     bool stalled; /* the peer took nothing of the connection's bytes for too long */
     uint32_t goaway_code;
     struct err why;
