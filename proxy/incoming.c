@@ -233,7 +233,7 @@ static void incoming_classify(struct incoming *in, bool eof)
     else if (s == SNIFF_HTTP1 && http)
         become_http(in, h1_start);
     else if (s == SNIFF_OTHER && prog_is_http(proto)) /* declared: the codec refuses what is none */
-        become_http(in, h1_start);
+        become_http(in, proto == PROG_HTTP ? h1_start : h2_down_start);
     else
         become_tcp(in);
 }
