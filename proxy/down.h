@@ -87,10 +87,14 @@ struct up_host;
 void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
                struct prog_service *service, struct slice early, struct chan *up,
                struct up_host *up_host);
-/* The host that tcp_start would dial: ERR_OK with a counted *ret; ERR_NOT_FOUND, ERR_DENIED... */
+/* The host that tcp_start would dial; `sni` is null where the client speaks no TLS or has not spoken yet
+ * (what a gateway was asked for counts in its place): ERR_OK with a counted *ret; ERR_NOT_FOUND, ERR_DENIED... */
 enum err_code tcp_pick(struct worker *w, const struct down_info *info,
-                       const struct prog_service *service, struct up_host **ret,
+                       const struct prog_service *service, struct slice sni, struct up_host **ret,
                        const char **ret_why);
+/* Does a route of the service take the connection? */
+bool tcp_has_route(const struct down_info *info, const struct prog_service *service,
+                   struct slice sni);
 
 /* Carry a connection as HTTP/1. Takes as tcp_start does. `unanswered`: the operator did not answer
  * about the address in time; requests that no authority saves get 503 with flag NC. */

@@ -9,6 +9,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/data/host.h"
 #include "lib/data/spiffe.h"
 #include "proxy/guard.h"
 #include "proxy/sniff.h"
@@ -16,6 +17,7 @@
 #include "proxy/upstream/upstream.h"
 #include "proxy/worker.h"
 
+#include <string.h>
 #include <unistd.h>
 
 /* EARLY_MAX: a ClientHello may fill a TLS record. */
@@ -135,7 +137,7 @@ static void race_start(struct loop_timer *t)
     struct worker *w = in->down.worker;
     struct err err = {0};
     const char *why;
-    if (tcp_pick(w, &in->down.info, in->service, &in->race_host, &why) != ERR_OK)
+    if (tcp_pick(w, &in->down.info, in->service, SLICE_NULL, &in->race_host, &why) != ERR_OK)
         return; /* the client's first bytes decide what it is told */
     struct sock_addr src;
     if (up_dial(in->race_host, UP_ALPN_TCP, worker_dial_source(&in->down.info, &src), &in->race,
@@ -204,6 +206,114 @@ static void start_tls(struct incoming *in)
     loop_timer_in(w->loop, &in->timer, w->limits->sniff_timeout_ns, handshake_late);
 }
 
+/* --- outbound TLS of the application's own: the server's name picks the service, then the address ---- */
+
+/* Would a route of the service ask for the name? */
+static bool asks_sni(const struct prog_service *svc)
+{
+    for (uint32_t i = 0; svc && i < svc->n_tcp; i++)
+        for (uint32_t k = 0; k < svc->tcp[i].n_matches; k++)
+            if (svc->tcp[i].matches[k].sni.n)
+                return true;
+    return false;
+}
+
+/* `svc`: of the name, NULL: the name is nobody's here. What was dialled before the name was known goes. */
+static void sni_settled(struct incoming *in, struct prog_service *svc, struct slice sni)
+{
+    if (svc && svc != in->service && tcp_has_route(&in->down.info, svc, sni)) {
+        prog_ref(svc);
+        prog_unref(in->service);
+        in->service = svc;
+        in->unanswered = false;
+        race_drop(in);
+    } else if (asks_sni(in->service)) {
+        race_drop(in);
+    }
+    become_tcp(in);
+}
+
+static bool sni_key(const struct incoming *in, struct slice sni, char *key, size_t cap,
+                    struct slice *ret_host, struct slice *ret_key)
+{
+    char text[HOST_MAX + 3];
+    struct slice host;
+    if (host_normalise(sni, text, sizeof text, &host) != ERR_OK ||
+        host.len + sizeof ":65535" > cap)
+        return false;
+    memcpy(key, host.p, host.len);
+    key[host.len] = ':';
+    char *end = u32_put(key + host.len + 1, sock_addr_port(&in->down.info.orig));
+    *ret_host = slice_of(key, host.len);
+    *ret_key = slice_of(key, (size_t)(end - key));
+    return true;
+}
+
+static void sni_known(struct incoming *in, enum know_state state, struct prog_service *svc,
+                      struct slice sni)
+{
+    if (state == KNOW_VALUE)
+        sni_settled(in, svc, sni);
+    else if (state == KNOW_ABSENT)
+        sni_settled(in, NULL, sni);
+    else
+        incoming_refuse(in, FLAG_NC,
+                        state == KNOW_WITHHELD ? "route_withheld" : "no_answer_from_operator");
+}
+
+static void sni_answered(struct know_waiter *waiter, enum know_state state)
+{
+    struct incoming *in = CONTAINER_OF(waiter, struct incoming, waiter);
+    char buf[HOST_MAX + 16];
+    struct slice host, key;
+    struct prog_service *svc = NULL;
+    struct tls_hello hello;
+    in->asking = false;
+    if (tls_hello_parse(buf_slice(&in->early), &hello) != ERR_OK ||
+        !sni_key(in, hello.sni, buf, sizeof buf, &host, &key)) {
+        become_tcp(in); /* it parsed when the operator was asked */
+        return;
+    }
+    if (state == KNOW_VALUE)
+        state = know_service(&in->down.worker->know, key, &svc);
+    sni_known(in, state, svc, hello.sni);
+}
+
+static void hello_late(struct loop_timer *t)
+{
+    become_tcp(CONTAINER_OF(t, struct incoming, timer));
+}
+
+/* The first bytes are those of a TLS record. Nothing is decided before the ClientHello is whole, unless
+ * its rest does not come. */
+static void outbound_tls(struct incoming *in, bool eof)
+{
+    struct worker *w = in->down.worker;
+    struct tls_hello hello;
+    char buf[HOST_MAX + 16];
+    struct slice host, key;
+    enum err_code rc = tls_hello_parse(buf_slice(&in->early), &hello);
+    if (rc == ERR_AGAIN && !eof) {
+        race_drop(in);
+        loop_timer_in(w->loop, &in->timer, w->limits->sniff_timeout_ns, hello_late);
+        return;
+    }
+    if (rc != ERR_OK || !hello.sni.len || !sni_key(in, hello.sni, buf, sizeof buf, &host, &key) ||
+        !prog_settings_has_host(w->know.settings, host, w->pod_namespace)) {
+        sni_settled(in, NULL, rc == ERR_OK ? hello.sni : SLICE_NULL);
+        return;
+    }
+    struct prog_service *svc = NULL;
+    enum know_state st = know_service(&w->know, key, &svc);
+    if (st != KNOW_WAITING) {
+        sni_known(in, st, svc, hello.sni);
+        return;
+    }
+    race_drop(in);
+    in->asking = true;
+    know_wait_service(&w->know, key, &in->waiter, sni_answered);
+}
+
 /* What the bytes at hand say; SNIFF_MORE waits for more. */
 static void incoming_classify(struct incoming *in, bool eof)
 {
@@ -234,6 +344,8 @@ static void incoming_classify(struct incoming *in, bool eof)
         become_http(in, h1_start);
     else if (s == SNIFF_OTHER && prog_is_http(proto)) /* declared: the codec refuses what is none */
         become_http(in, proto == PROG_HTTP ? h1_start : h2_down_start);
+    else if (s == SNIFF_TLS && !info->inbound)
+        outbound_tls(in, eof);
     else
         become_tcp(in);
 }
@@ -268,8 +380,8 @@ static void incoming_readable(struct incoming *in)
         }
         struct chan *before = in->down.chan;
         incoming_classify(in, false);
-        if (in->down.chan != before)
-            return; /* handed over, or TLS stands in between now */
+        if (in->asking || in->down.chan != before)
+            return; /* the operator is asked, handed over, or TLS stands in between now */
     }
 }
 

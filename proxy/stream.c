@@ -11,7 +11,9 @@
 #include "proxy/gates.h"
 #include "proxy/guard.h"
 #include "proxy/filter/affinity.h"
+#include "proxy/filter/cors.h"
 #include "proxy/filter/headers.h"
+#include "proxy/mirror.h"
 #include "proxy/reply.h"
 #include "proxy/telemetry.h"
 #include "proxy/worker.h"
@@ -147,6 +149,7 @@ static void stream_over(struct stream *s)
     struct up_cluster *cluster = s->attempt.cluster;
     stream_record(s);
     s->state = STREAM_OVER;
+    mirrors_drop(&s->mirrors);
     up_cancel(&s->attempt);
     if (s->retries)
         cluster->retries--;
@@ -191,14 +194,13 @@ void stream_gone(struct stream *s)
 
 /* --- answers of our own --------------------------------------------------------------------------- */
 
-static void stream_answer(struct stream *s, const struct reply *reply, unsigned flags,
-                          const char *details)
+/* Send a head of our own, made by reply_make. */
+static void stream_send_reply(struct stream *s, struct http_head *ph, struct slice text, unsigned flags,
+                              const char *details)
 {
-    struct http_head h;
-    struct slice text;
-    up_cancel(&s->attempt);
-    loop_timer_clear(s->worker->loop, &s->timer);
-    reply_make(&s->req, reply, &h, &text);
+    struct http_head h = *ph;
+    if (s->cors_origin.len && s->match.route)
+        cors_apply(&h, s->match.route->cors, s->cors_origin, false);
     s->status = h.status;
     s->grpc_status = http_head_get(&h, SL("grpc-status"));
     s->flags |= flags;
@@ -214,6 +216,17 @@ static void stream_answer(struct stream *s, const struct reply *reply, unsigned 
     stream_finish(s, NULL);
 }
 
+static void stream_answer(struct stream *s, const struct reply *reply, unsigned flags,
+                          const char *details)
+{
+    struct http_head h;
+    struct slice text;
+    up_cancel(&s->attempt);
+    loop_timer_clear(s->worker->loop, &s->timer);
+    reply_make(&s->req, reply, &h, &text);
+    stream_send_reply(s, &h, text, flags, details);
+}
+
 void stream_reply(struct stream *s, unsigned status, unsigned flags, const char *details,
                   struct slice text, struct slice location)
 {
@@ -223,6 +236,24 @@ void stream_reply(struct stream *s, unsigned status, unsigned flags, const char 
                       .text = text,
                       .location = location};
     stream_answer(s, &r, flags, details);
+}
+
+/* An answer that the route itself gives: it carries the route's changes, too. */
+static void stream_reply_route(struct stream *s, unsigned status, struct slice text,
+                               struct slice location)
+{
+    struct reply r = {.status = status, .grpc = -1, .text = text, .location = location};
+    struct http_head h;
+    const struct prog_header_ops *ops[2];
+    enum err_code rc = ERR_OK;
+    reply_make(&s->req, &r, &h, &text);
+    int n = match_response_ops(&s->match, ops);
+    for (int i = 0; i < n && rc == ERR_OK; i++)
+        rc = headers_apply(&h, ops[i]);
+    if (rc == ERR_OK)
+        stream_send_reply(s, &h, text, 0, "direct_response");
+    else
+        stream_reply(s, 500, FLAG_LR, "response_headers_too_large", SLICE_NULL, SLICE_NULL);
 }
 
 void stream_refuse(struct stream *s, unsigned status, unsigned flags, const char *details)
@@ -384,7 +415,7 @@ static bool stream_retry(struct stream *s, const struct retry_outcome *o)
         c->retries++;
     }
     struct up_host *h = s->attempt.host;
-    if (h && s->attempt.n_tried < N_OF(s->attempt.tried))
+    if (h && (!r->same_hosts || r->elsewhere) && s->attempt.n_tried < N_OF(s->attempt.tried))
         s->attempt.tried[s->attempt.n_tried++] = h; /* compared, never followed */
     up_cancel(&s->attempt);
     s->retries++;
@@ -456,6 +487,8 @@ static void attempt_head(struct up_attempt *a, struct http_head *head, bool inte
             stream_reply(s, 500, FLAG_LR, "response_headers_too_large", SLICE_NULL, SLICE_NULL);
             return;
         }
+    if (s->cors_origin.len)
+        cors_apply(head, s->match.route->cors, s->cors_origin, false);
     if (s->set_cookie.len)
         http_head_add(head, SL("set-cookie"), s->set_cookie);
     s->status = head->status;
@@ -597,6 +630,15 @@ struct match_request stream_view(struct stream *s)
     };
 }
 
+static void stream_mirror(struct stream *s)
+{
+    mirrors_start(&s->mirrors, s->worker, s->service, s->match.route, &s->req, &s->down->info.orig);
+    if (s->mirrors && buf_len(&s->body))
+        mirrors_body(&s->mirrors, buf_slice(&s->body));
+    if (s->req_ended)
+        mirrors_end(&s->mirrors, s->trailers.n_fields ? &s->trailers : NULL);
+}
+
 /* Rewrite, header changes, then the first attempt. */
 static void stream_forward(struct stream *s)
 {
@@ -613,9 +655,13 @@ static void stream_forward(struct stream *s)
                 stream_reply(s, 500, FLAG_LR, "request_headers_too_large", SLICE_NULL, SLICE_NULL);
                 return;
             }
+        if (s->match.route->n_mirrors)
+            stream_mirror(s);
     }
     attempt_start(s);
 }
+
+static void stream_act(struct stream *s);
 
 static bool stream_abort_fault(struct stream *s)
 {
@@ -633,14 +679,15 @@ static void delay_over(struct loop_timer *t)
 {
     struct stream *s = CONTAINER_OF(t, struct stream, timer);
     if (!stream_abort_fault(s))
-        stream_forward(s);
+        stream_act(s);
 }
 
+/* Faults come before everything that the route does. */
 static void stream_fault(struct stream *s)
 {
     const struct prog_fault *f = s->match.route->fault;
     if (!f) {
-        stream_forward(s);
+        stream_act(s);
         return;
     }
     uint32_t ms = match_fault_delay_ms(f, rnd_u32(loop_rnd(s->worker->loop)));
@@ -649,8 +696,25 @@ static void stream_fault(struct stream *s)
         s->state = STREAM_DELAY;
         loop_timer_in(s->worker->loop, &s->timer, ms * NS_PER_MS, delay_over);
     } else if (!stream_abort_fault(s)) {
-        stream_forward(s);
+        stream_act(s);
     }
+}
+
+/* Answer a preflight here where the route's policy says so. */
+static bool stream_cors(struct stream *s, const struct match_request *view)
+{
+    struct slice origin = SLICE_NULL, none;
+    struct http_head h;
+    enum cors_verdict v = match_cors(s->match.route->cors, view, &origin);
+    if (v == CORS_ALLOWED)
+        s->cors_origin = origin;
+    if (v != CORS_PREFLIGHT && v != CORS_PREFLIGHT_UNMATCHED)
+        return false;
+    reply_make(&s->req, &(struct reply){.status = 200, .grpc = -1}, &h, &none);
+    if (v == CORS_PREFLIGHT)
+        cors_apply(&h, s->match.route->cors, origin, true);
+    stream_send_reply(s, &h, none, 0, "cors_response");
+    return true;
 }
 
 static void route_redirect(struct stream *s, const struct match_request *view)
@@ -659,7 +723,41 @@ static void route_redirect(struct stream *s, const struct match_request *view)
     if (match_redirect_location(&s->match, view, &location) != ERR_OK)
         stream_reply(s, 500, FLAG_LR, "redirect_failed", SLICE_NULL, SLICE_NULL);
     else
-        stream_reply(s, s->match.route->redirect->code, 0, "direct_response", SLICE_NULL, location);
+        stream_reply_route(s, s->match.route->redirect->code, SLICE_NULL, location);
+}
+
+static void route_forward(struct stream *s)
+{
+    const struct prog_http_route *route = s->match.route;
+    if (!s->match.cluster || s->match.cluster->problem.len) {
+        stream_reply(s, 503, FLAG_NC, "cluster_not_found", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (!s->attempt.cluster) {
+        if (s->match.cluster->original_dst)
+            stream_reply(s, 503, FLAG_NC, "no_answer_from_operator", SLICE_NULL, SLICE_NULL);
+        else
+            stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (route->timeout_ms)
+        loop_timer_in(s->worker->loop, &s->timeout, route->timeout_ms * NS_PER_MS, request_timeout);
+    stream_forward(s);
+}
+
+/* What the route does with the request, after faults: time that a fault took is none of its timeout's. */
+static void stream_act(struct stream *s)
+{
+    const struct prog_http_route *route = s->match.route;
+    struct match_request view = stream_view(s);
+    if (route->cors && stream_cors(s, &view))
+        return;
+    if (route->action == PROG_REDIRECT)
+        route_redirect(s, &view);
+    else if (route->action == PROG_DIRECT)
+        stream_reply_route(s, route->direct.status, route->direct.body, SLICE_NULL);
+    else
+        route_forward(s);
 }
 
 /* The service is known: which route? */
@@ -675,33 +773,12 @@ static void stream_route(struct stream *s)
                      none ? "route_not_found" : "route_match_failed", SLICE_NULL, SLICE_NULL);
         return;
     }
-    const struct prog_http_route *route = s->match.route;
-    if (route->action == PROG_REDIRECT) {
-        route_redirect(s, &view);
-        return;
-    }
-    if (route->action == PROG_DIRECT) {
-        stream_reply(s, route->direct.status, 0, "direct_response", route->direct.body, SLICE_NULL);
-        return;
-    }
-    if (!s->match.cluster || s->match.cluster->problem.len) {
-        stream_reply(s, 503, FLAG_NC, "cluster_not_found", SLICE_NULL, SLICE_NULL);
-        return;
-    }
-    s->attempt.cluster =
-        s->match.cluster->original_dst
-            ? up_cluster_dialled(s->worker, s->service, s->match.destination->cluster,
-                                 &s->down->info.orig)
-            : up_cluster_get(s->worker, s->service, s->match.destination->cluster);
-    if (!s->attempt.cluster) {
-        if (s->match.cluster->original_dst)
-            stream_reply(s, 503, FLAG_NC, "no_answer_from_operator", SLICE_NULL, SLICE_NULL);
-        else
-            stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
-        return;
-    }
-    if (route->timeout_ms)
-        loop_timer_in(s->worker->loop, &s->timeout, route->timeout_ms * NS_PER_MS, request_timeout);
+    if (s->match.cluster && !s->match.cluster->problem.len) /* known to the record of a fault, too */
+        s->attempt.cluster =
+            s->match.cluster->original_dst
+                ? up_cluster_dialled(s->worker, s->service, s->match.destination->cluster,
+                                     &s->down->info.orig)
+                : up_cluster_get(s->worker, s->service, s->match.destination->cluster);
     stream_fault(s);
 }
 
@@ -910,6 +987,8 @@ void stream_body(struct stream *s, struct slice bytes)
     s->bytes_received += bytes.len;
     if (s->state == STREAM_OVER)
         return;
+    if (s->mirrors)
+        mirrors_body(&s->mirrors, bytes);
     if (s->replayable && buf_len(&s->body) + bytes.len > w->limits->retry_body_bytes) {
         s->replayable = false; /* too much to keep: no retry from here on */
         if (s->ready) {
@@ -942,6 +1021,7 @@ void stream_end(struct stream *s, struct http_head *trailers)
         headers_trailers(trailers);
         s->trailers = *trailers; /* kept for a second attempt, too */
     }
+    mirrors_end(&s->mirrors, trailers);
     if (s->ready && s->state != STREAM_OVER) {
         send_request_body(s);
         up_flush(&s->attempt);

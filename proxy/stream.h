@@ -90,6 +90,8 @@ struct stream {
     struct sock_addr upstream_addr;
     struct slice upstream_principal, grpc_status;
     bool upstream_mtls;
+    struct mirror *mirrors; /* copies that still want the request's body */
+    struct slice cors_origin; /* of an allowed cross-origin request: its answer gets the route's fields */
 };
 
 /* A stream from the worker's free list; NULL without memory. */

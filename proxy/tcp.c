@@ -5,9 +5,11 @@
 #include "proxy/down.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
+#include "lib/tls/tls.h"
 #include "mesh/match/route.h"
 #include "proxy/filter/affinity.h"
 #include "proxy/guard.h"
@@ -33,6 +35,7 @@ struct tcp {
     struct loop_timer timer; /* connect timeout, then idle timeout */
     struct loop_task gone;
     unsigned n_tried;
+    char *sni;       /* that the client asked for, where it speaks TLS through us; NULL: none */
     int64_t open_ns; /* when the upstream connection was made */
     bool up_open;
     bool ended;
@@ -45,6 +48,7 @@ static void tcp_free(struct loop_task *t)
     struct tcp *s = CONTAINER_OF(t, struct tcp, gone);
     buf_fini(&s->to_up.kept);
     buf_fini(&s->to_down.kept);
+    mem_free(s->sni);
     mem_free(s);
 }
 
@@ -85,6 +89,8 @@ static void tcp_describe(const struct tcp *s, struct record *r)
         r->service_name = d->info.port->service_name;
         r->service_namespace = d->info.port->service_namespace;
     } else {
+        if (s->sni)
+            r->sni = slice_str(s->sni);
         r->peer_principal = s->up && chan_is_tls(s->up) ? tls_chan_peer_spiffe(s->up) : SLICE_NULL;
         if (s->host && s->host->cluster->cfg.service_name.len) {
             r->service_host = s->host->cluster->cfg.host;
@@ -349,9 +355,27 @@ static void tcp_dial(struct tcp *s)
     loop_timer_in(s->down.worker->loop, &s->timer, (ms ? ms : 10000) * NS_PER_MS, connect_late);
 }
 
+static struct match_connection connection_of(const struct down_info *info, struct slice sni)
+{
+    return (struct match_connection){
+        .destination = address_of(&info->orig),
+        .source = address_of(&info->peer),
+        .sni = info->gw && info->gw->sni ? slice_str(info->gw->sni) : sni,
+    };
+}
+
+bool tcp_has_route(const struct down_info *info, const struct prog_service *service,
+                   struct slice sni)
+{
+    struct match_connection req = connection_of(info, sni);
+    struct match_tcp m;
+    return match_tcp(service, &req, 0, &m) == ERR_OK && m.cluster;
+}
+
 /* The cluster for a connection: the first TCP route that matches, else where the client wanted. */
 static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *info,
-                                      const struct prog_service *svc, const char **ret_why)
+                                      const struct prog_service *svc, struct slice sni,
+                                      const char **ret_why)
 {
     if (info->inbound) {
         char name[48];
@@ -365,10 +389,7 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
         }
         return up_cluster_direct(w, "PassthroughCluster", &info->orig);
     }
-    struct match_connection req = {
-        .destination = address_of(&info->orig),
-        .sni = info->gw && info->gw->sni ? slice_str(info->gw->sni) : SLICE_NULL,
-    };
+    struct match_connection req = connection_of(info, sni);
     struct match_tcp m;
     if (match_tcp(svc, &req, rnd_u32(loop_rnd(w->loop)), &m) != ERR_OK) {
         *ret_why = "no_route";
@@ -390,10 +411,10 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
 }
 
 enum err_code tcp_pick(struct worker *w, const struct down_info *info,
-                       const struct prog_service *service, struct up_host **ret,
+                       const struct prog_service *service, struct slice sni, struct up_host **ret,
                        const char **ret_why)
 {
-    struct up_cluster *c = tcp_cluster(w, info, service, ret_why);
+    struct up_cluster *c = tcp_cluster(w, info, service, sni, ret_why);
     if (!c)
         return ERR_NOT_FOUND;
     struct up_host *h;
@@ -423,6 +444,21 @@ static unsigned flag_of(enum err_code rc, const char *why)
 
 static const struct down_ops calls = {.abort = tcp_abort, .recheck = tcp_recheck};
 
+/* NULL: no ClientHello that names a server, or no memory. */
+static char *sni_of(struct slice early)
+{
+    struct tls_hello hello;
+    if (!early.len || (unsigned char)early.p[0] != 0x16 ||
+        tls_hello_parse(early, &hello) != ERR_OK || !hello.sni.len)
+        return NULL;
+    char *p = mem_alloc(hello.sni.len + 1);
+    if (p) {
+        memcpy(p, hello.sni.p, hello.sni.len);
+        p[hello.sni.len] = '\0';
+    }
+    return p;
+}
+
 void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
                struct prog_service *service, struct slice early, struct chan *up,
                struct up_host *up_host)
@@ -444,6 +480,8 @@ void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
     chan_owner(chan, down_event, s);
     buf_add_slice(&s->to_up.kept, early);
     s->to_up.bytes = early.len;
+    if (!s->down.info.inbound && !s->down.info.gw)
+        s->sni = sni_of(early);
 
     const char *why = NULL;
     char detail[GUARD_DETAIL_MAX];
@@ -475,7 +513,7 @@ void tcp_start(struct worker *w, struct chan *chan, struct down_info *info,
         tcp_fail(s, FLAG_OM, "overload_memory");
         return;
     }
-    enum err_code rc = tcp_pick(w, info, service, &s->host, &why);
+    enum err_code rc = tcp_pick(w, info, service, slice_str(s->sni), &s->host, &why);
     if (rc != ERR_OK) {
         tcp_fail(s, flag_of(rc, why), why);
         return;

@@ -65,7 +65,7 @@ static const struct metric_def metrics_tcp[] = {
     {"istio_tcp_received_bytes_total", "Bytes received on TCP connections", "bytes", METRIC_COUNTER,
      NULL, 0},
 };
-enum { M_REFUSED, M_OVERFLOW, M_LOG_DROPPED, M_LATE_LABELS, M_OVERLOAD };
+enum { M_REFUSED, M_OVERFLOW, M_LOG_DROPPED, M_LATE_LABELS, M_OVERLOAD, M_MIRROR_DROPPED };
 static const struct metric_def metrics_own[] = {
     {"tulle_connections_refused_total", "Connections refused before they carried anything", NULL,
      METRIC_COUNTER, NULL, 0},
@@ -77,6 +77,8 @@ static const struct metric_def metrics_own[] = {
      METRIC_COUNTER, NULL, 0},
     {"tulle_overload_refused_total", "Requests and connections refused as memory was near its limit",
      NULL, METRIC_COUNTER, NULL, 0},
+    {"tulle_mirror_dropped_total", "Copies of requests that were given up or got no answer", NULL,
+     METRIC_COUNTER, NULL, 0},
 };
 static const char *const labels_h2[] = {"limit"};
 static const struct metric_def metrics_h2[] = {
@@ -648,6 +650,12 @@ void telemetry_ejection(struct worker *w, struct slice cluster, enum outlier_cau
         return;
     metrics_add(row, M_EJECTIONS, 1);
     metrics_add(row, of_cause[cause], 1);
+}
+
+void telemetry_mirror_dropped(struct worker *w)
+{
+    if (w->telemetry)
+        metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_MIRROR_DROPPED, 1);
 }
 
 void telemetry_free(struct worker *w)

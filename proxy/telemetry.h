@@ -104,5 +104,7 @@ void telemetry_h2_limit(struct worker *w, const char *label);
 /* A host of the cluster was ejected (+1) for `cause`, was not because too many are (0), or is back
  * (-1). */
 void telemetry_ejection(struct worker *w, struct slice cluster, enum outlier_cause cause, int step);
+/* A copy of a request that was given up, or got no answer. */
+void telemetry_mirror_dropped(struct worker *w);
 /* TCP connections are counted when they open, too. */
 void telemetry_tcp_opened(struct worker *w, const struct record *r);

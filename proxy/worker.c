@@ -9,6 +9,7 @@
 #include "proxy/control.h"
 #include "proxy/down.h"
 #include "proxy/gates.h"
+#include "proxy/mirror.h"
 #include "proxy/stream.h"
 #include "proxy/upstream/upstream.h"
 
@@ -23,6 +24,8 @@ const struct limits limits_default = {
     .idle_timeout_ns = 3600 * NS_PER_S,
     .sniff_timeout_ns = 10 * NS_PER_S,
     .write_timeout_ns = 300 * NS_PER_S,
+    .mirrors = 1024,
+    .mirror_timeout_ns = 60 * NS_PER_S,
 };
 
 static void on_ask(void *user, enum prog_kind kind, struct slice key)
@@ -178,6 +181,7 @@ void worker_free(struct worker *w)
     while (w->downs)
         w->downs->ops->abort(w->downs);
     worker_gates_fini(w);
+    mirrors_fini(w);
     up_fini(w);
     loop_turn(w->loop, 0, NULL); /* memory of closed objects goes at the end of a turn */
     mailbox_fini(&w->mailbox);

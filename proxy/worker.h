@@ -13,6 +13,7 @@
 
 struct control;
 struct telemetry;
+struct mirror;
 struct stream;
 
 enum { WORKER_SCRATCH = 64 * 1024 };
@@ -29,6 +30,8 @@ struct limits {
     int64_t idle_timeout_ns;   /* of a connection without a request */
     int64_t sniff_timeout_ns;  /* for a client that must speak first */
     int64_t write_timeout_ns;  /* for a client that takes nothing of its answer */
+    uint32_t mirrors;          /* copies of requests under way, per worker */
+    int64_t mirror_timeout_ns; /* for a copy, where its route has no timeout */
 };
 extern const struct limits limits_default;
 
@@ -57,6 +60,8 @@ struct worker {
     char *scratch;                 /* WORKER_SCRATCH bytes; every read of this worker lands here */
     struct stream *free_streams;
     unsigned n_free_streams;
+    struct mirror *mirrors; /* copies of requests under way */
+    uint32_t n_mirrors;
     struct slice pod_namespace; /* where short host names resolve */
     struct sock_addr pod_address;
     struct listener *listeners;

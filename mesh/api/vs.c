@@ -278,26 +278,36 @@ static void string_match(const struct rd *d, void *ret)
     rd_match_of(d, ret);
 }
 
+static void old_origins(const struct rd *d, const struct api_strings *old, struct vs_cors *x)
+{
+    struct api_match *all = rd_alloc(d->c, old->n, sizeof *all);
+
+    if (!all)
+        return;
+    for (uint32_t i = 0; i < old->n; i++)
+        all[i] = (struct api_match){API_MATCH_EXACT, old->p[i]};
+    x->allow_origins = all;
+    x->n_allow_origins = old->n;
+}
+
 static void cors(const struct rd *d, void *ret)
 {
     static const char *const preflights[] = {"UNSPECIFIED", "FORWARD", "IGNORE", NULL};
     struct vs_cors *x = ret;
     struct api_strings old = {0};
+    struct rd at;
 
     x->allow_origins =
         rd_array(d, "allowOrigins", sizeof *x->allow_origins, string_match, &x->n_allow_origins);
     rd_strings(d, "allowOrigin", &old);
-    if (old.n) {
-        struct api_match *all = rd_alloc(d->c, (size_t)x->n_allow_origins + old.n, sizeof *all);
+    if (old.n && rd_get(d, "allowOrigin", &at)) {
+        bool both = x->n_allow_origins > 0;
 
-        if (!all)
-            return;
-        if (x->n_allow_origins)
-            memcpy(all, x->allow_origins, x->n_allow_origins * sizeof *all);
-        for (uint32_t i = 0; i < old.n; i++)
-            all[x->n_allow_origins + i] = (struct api_match){API_MATCH_EXACT, old.p[i]};
-        x->allow_origins = all;
-        x->n_allow_origins += old.n;
+        findings_add(d->c->f, both ? FINDING_INEFFECTIVE : FINDING_DEPRECATED, &at.path,
+                     both ? "has no effect beside allowOrigins: move its origins there"
+                          : "is an old spelling: write allowOrigins: [{exact: ...}] instead");
+        if (!both)
+            old_origins(d, &old, x);
     }
     rd_strings(d, "allowMethods", &x->allow_methods);
     rd_strings(d, "allowHeaders", &x->allow_headers);

@@ -83,7 +83,7 @@ struct vs_mirror {
     double percentage; /* 100 when not given */
 };
 struct vs_cors {
-    struct api_match *allow_origins; /* old allowOrigin: exact matches */
+    struct api_match *allow_origins; /* without any the old allowOrigin, as exact matches */
     uint32_t n_allow_origins;
     struct api_strings allow_methods, allow_headers, expose_headers;
     struct opt_ns max_age;

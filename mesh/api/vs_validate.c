@@ -6,6 +6,50 @@
 #include "mesh/api/check.h"
 #include "mesh/api/vs.h"
 
+/* A VirtualService without hosts is for others to delegate to. */
+static void delegate(const struct vs *vs, const struct fpath *hosts, const struct fpath *spec,
+                     struct findings *f)
+{
+    AT_KEY(list, *spec, "http");
+
+    if (vs->gateways.n)
+        findings_add(f, FINDING_INVALID, hosts, "must list at least one host");
+    if (vs->n_tls || vs->n_tcp)
+        findings_add(f, FINDING_INVALID, spec,
+                     "without hosts this is a delegate, which can hold http routes only");
+    for (uint32_t i = 0; i < vs->n_http; i++) {
+        AT_INDEX(at, list, i);
+        AT_KEY(nested, at, "delegate");
+
+        if (vs->http[i].delegate_name.p)
+            findings_add(f, FINDING_INVALID, &nested,
+                         "a delegate must not delegate on: put the routes here");
+    }
+}
+
+/* What a route may match on that hands on: an expression cannot be compared with those below it. */
+static void delegating(const struct vs_http *h, const struct fpath *up, struct findings *f)
+{
+    AT_KEY(list, *up, "match");
+
+    for (uint32_t i = 0; i < h->n_match; i++) {
+        AT_INDEX(at, list, i);
+        const struct vs_http_match *m = &h->match[i];
+        bool regex = m->uri.kind == API_MATCH_REGEX || m->scheme.kind == API_MATCH_REGEX ||
+                     m->method.kind == API_MATCH_REGEX || m->authority.kind == API_MATCH_REGEX;
+
+        for (uint32_t k = 0; k < m->headers.n; k++)
+            regex |= m->headers.p[k].match.kind == API_MATCH_REGEX;
+        for (uint32_t k = 0; k < m->without_headers.n; k++)
+            regex |= m->without_headers.p[k].match.kind == API_MATCH_REGEX;
+        for (uint32_t k = 0; k < m->query_params.n; k++)
+            regex |= m->query_params.p[k].match.kind == API_MATCH_REGEX;
+        if (regex)
+            findings_add(f, FINDING_INVALID, &at,
+                         "must not use regex in a route with delegate: use prefix or exact");
+    }
+}
+
 static void hosts(const struct vs *vs, const struct fpath *spec, struct findings *f)
 {
     AT_KEY(list, *spec, "hosts");
@@ -26,11 +70,7 @@ static void hosts(const struct vs *vs, const struct fpath *spec, struct findings
                 findings_add(f, FINDING_INVALID, &at, "\"%.*s\" is listed twice", SHOW(h));
     }
     if (vs->hosts.n == 0)
-        findings_add(f, vs->gateways.n ? FINDING_INVALID : FINDING_UNSUPPORTED, &list,
-                     vs->gateways.n
-                         ? "must list at least one host"
-                         : "without hosts this is a delegate, and nothing delegates to it here: "
-                           "list the hosts");
+        delegate(vs, &list, spec, f);
 }
 
 static void gateways(const struct api_strings *g, const struct fpath *up, struct findings *f)
@@ -318,6 +358,8 @@ static void mirrors(const struct vs_http *h, const struct fpath *up, struct find
 {
     AT_KEY(list, *up, "mirrors");
 
+    if (h->mirror_first && h->n_mirrors > 1)
+        findings_add(f, FINDING_INVALID, &list, "excludes mirror: keep one of them");
     if (h->mirror_first) {
         AT_KEY(one, *up, "mirror");
         AT_KEY(share, *up, "mirrorPercentage");
@@ -334,25 +376,50 @@ static void mirrors(const struct vs_http *h, const struct fpath *up, struct find
     }
 }
 
+static void cors_headers(const struct api_strings *names, const struct fpath *up, const char *key,
+                         struct findings *f)
+{
+    AT_KEY(list, *up, key);
+
+    for (uint32_t i = 0; i < names->n; i++) {
+        AT_INDEX(item, list, i);
+        if (!slice_is(names->p[i], "*"))
+            check_header_name(names->p[i], &item, f);
+    }
+}
+
 static void cors(const struct vs_cors *c, const struct fpath *up, struct findings *f)
 {
     AT_KEY(at, *up, "corsPolicy");
     AT_KEY(list, at, "allowOrigins");
     AT_KEY(age, at, "maxAge");
+    AT_KEY(methods, at, "allowMethods");
 
+    if (c->n_allow_origins == 0)
+        findings_add(f, FINDING_SUSPECT, &at, "names no origin that may call: give allowOrigins");
     for (uint32_t i = 0; i < c->n_allow_origins; i++) {
         AT_INDEX(item, list, i);
         check_match(&c->allow_origins[i], &item, f);
     }
-    if (c->max_age.set && c->max_age.ns % 1000000000)
+    if (c->max_age.set && (c->max_age.ns < 0 || c->max_age.ns % 1000000000))
         findings_add(f, FINDING_INVALID, &age, "must be whole seconds");
+    /* Methods are tokens as names of fields are (RFC 9110 9.1). */
+    for (uint32_t i = 0; i < c->allow_methods.n; i++) {
+        AT_INDEX(item, methods, i);
+        if (!slice_is(c->allow_methods.p[i], "*") &&
+            !check_header_name(c->allow_methods.p[i], &item, NULL))
+            findings_add(f, FINDING_INVALID, &item, "\"%.*s\" is no method",
+                         SHOW(c->allow_methods.p[i]));
+    }
+    cors_headers(&c->allow_headers, &at, "allowHeaders", f);
+    cors_headers(&c->expose_headers, &at, "exposeHeaders", f);
 }
 
 static void http(const struct vs_http *h, const struct fpath *at, struct findings *f)
 {
     AT_KEY(list, *at, "match");
     AT_KEY(timeout, *at, "timeout");
-    AT_KEY(delegate, *at, "delegate");
+    AT_KEY(delegate_at, *at, "delegate");
 
     for (uint32_t i = 0; i < h->n_match; i++) {
         AT_INDEX(item, list, i);
@@ -361,7 +428,11 @@ static void http(const struct vs_http *h, const struct fpath *at, struct finding
     if (!h->route.n && !h->redirect && !h->direct_response && !h->delegate_name.p)
         findings_add(f, FINDING_INVALID, at, "must hold route, redirect or directResponse");
     if (h->delegate_name.p && (h->route.n || h->redirect || h->direct_response))
-        findings_add(f, FINDING_INVALID, &delegate, "excludes route, redirect and directResponse");
+        findings_add(f, FINDING_INVALID, &delegate_at, "excludes route, redirect and directResponse");
+    if (h->delegate_name.p && !h->delegate_name.len)
+        findings_add(f, FINDING_INVALID, &delegate_at, "must name a VirtualService");
+    if (h->delegate_name.p)
+        delegating(h, at, f);
     route_dests(&h->route, at, f);
     headers(&h->headers, at, f);
     if (h->redirect)
@@ -539,6 +610,7 @@ static void l4_match(const struct vs *vs, const struct vs_l4_match *m, bool tls,
 {
     AT_KEY(snis, *at, "sniHosts");
     AT_KEY(subnets, *at, "destinationSubnets");
+    AT_KEY(source, *at, "sourceSubnet");
     AT_KEY(labels, *at, "sourceLabels");
 
     if (tls && m->sni_hosts.n == 0)
@@ -553,6 +625,8 @@ static void l4_match(const struct vs *vs, const struct vs_l4_match *m, bool tls,
                          SHOW(m->sni_hosts.p[i]));
     }
     check_cidrs(&m->destination_subnets, &subnets, f);
+    if (m->source_subnet.len)
+        check_cidr(m->source_subnet, &source, f);
     check_labels(&m->source_labels, &labels, f);
     gateways(&m->gateways, at, f);
 }

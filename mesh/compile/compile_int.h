@@ -118,6 +118,20 @@ bool rule_needs(struct cc *c, struct slice name);
 bool rule_rank(struct cc *c, struct slice text, enum prog_likeness *ret_kind, struct slice *ret_key,
                struct slice *ret_value);
 
+/* --- a VirtualService's routes with those of its delegates in their place (delegate.c) --- */
+struct http_item {
+    const struct vs_http *r;
+    const struct ix_object *o; /* that wrote it: names stand in its namespace */
+    struct slice path;         /* in that object */
+};
+struct http_items {
+    struct http_item *p;
+    uint32_t n, cap;
+};
+void http_items_of(struct cc *c, const struct ix_object *o, struct http_items *ret);
+void http_item_add(struct cc *c, struct http_items *to, const struct vs_http *r,
+                   const struct ix_object *o, struct slice path);
+
 /* --- routes (route.c) --- */
 void routes_default(struct cc *c, struct builder *b, uint32_t cluster, bool http, bool tcp);
 void routes_of_vs(struct cc *c, struct builder *b, const struct ix_object *vs,

@@ -216,6 +216,7 @@ static struct prog_retry *retry(struct cc *c, const struct from *f, const struct
     r->per_try_timeout_ms = cc_ms(from->per_try_timeout.ns);
     r->backoff_ms = cc_ms(from->backoff.ns);
     r->elsewhere = from->remote_localities.v;
+    r->same_hosts = from->ignore_previous_hosts.set && !from->ignore_previous_hosts.v;
     if (!slice_trim(from->retry_on).len)
         return r;
     r->n_status = 0;
@@ -293,6 +294,35 @@ static struct prog_rewrite *rewrite(struct cc *c, const struct vs_rewrite *from,
     return w;
 }
 
+static struct slice joined(struct cc *c, const struct api_strings *l)
+{
+    struct slice all = SLICE_NULL;
+
+    for (uint32_t i = 0; i < l->n; i++)
+        all = i ? cc_printf(c, "%.*s,%.*s", SL_FMT(all), SL_FMT(l->p[i])) : cc_copy(c, l->p[i]);
+    return all;
+}
+
+static struct prog_cors *cors(struct cc *c, const struct vs_cors *from)
+{
+    struct prog_cors *r = from ? CC_ARRAY(c, struct prog_cors, 1) : NULL;
+
+    if (!r)
+        return NULL;
+    r->origins = CC_ARRAY(c, struct prog_string_match, from->n_allow_origins);
+    for (uint32_t i = 0; r->origins && i < from->n_allow_origins; i++)
+        if (from->allow_origins[i].kind > API_MATCH_PRESENT) /* an empty one takes nobody in */
+            r->origins[r->n_origins++] = field_match(c, &from->allow_origins[i]);
+    r->allow_methods = joined(c, &from->allow_methods);
+    r->allow_headers = joined(c, &from->allow_headers);
+    r->expose_headers = joined(c, &from->expose_headers);
+    if (from->max_age.set)
+        r->max_age = cc_printf(c, "%lld", (long long)(from->max_age.ns / 1000000000));
+    r->allow_credentials = from->allow_credentials.v;
+    r->keep_unmatched = from->unmatched_preflights == VS_PREFLIGHT_IGNORE;
+    return r;
+}
+
 static void mirrors(struct cc *c, struct builder *b, const struct from *f, const struct vs_http *r,
                     struct prog_http_route *to)
 {
@@ -303,7 +333,10 @@ static void mirrors(struct cc *c, struct builder *b, const struct from *f, const
         to->mirrors[to->n_mirrors++] = (struct prog_mirror){
             .cluster = cluster_for(c, b, index_fqdn(c->x, d->host, f->o->meta->ns, c->a), d->port,
                                    d->subset, f->o,
-                                   cc_printf(c, "%.*s.mirror", SL_FMT(f->path))),
+                                   i < r->mirror_first
+                                       ? cc_printf(c, "%.*s.mirror", SL_FMT(f->path))
+                                       : cc_printf(c, "%.*s.mirrors[%u].destination", SL_FMT(f->path),
+                                                   i - r->mirror_first)),
             .permyriad = cc_permyriad(r->mirrors[i].percentage)};
     }
 }
@@ -322,10 +355,6 @@ static void action(struct cc *c, struct builder *b, const struct from *f, const 
         to->direct.body = cc_copy(c, r->direct_response->body);
         return;
     }
-    if (r->delegate_name.len)
-        cc_problem(c, FINDING_UNSUPPORTED, INDEX_VS, f->o->meta,
-                   cc_printf(c, "%.*s.delegate", SL_FMT(f->path)),
-                   "delegates are not implemented; requests of this route get 503");
     to->action = PROG_FORWARD;
     destinations(c, b, f, &r->route, &to->destinations, &to->n_destinations, &to->total_weight);
     to->rewrite = rewrite(c, r->rewrite, take_host(&to->headers.request));
@@ -335,13 +364,14 @@ static void action(struct cc *c, struct builder *b, const struct from *f, const 
 
 static void http_routes(struct cc *c, struct builder *b, const struct ix_object *o)
 {
-    const struct vs *vs = o->vs;
+    struct http_items all = {0};
 
-    b->s->http = CC_ARRAY(c, struct prog_http_route, vs->n_http);
-    for (uint32_t i = 0; b->s->http && i < vs->n_http; i++) {
+    http_items_of(c, o, &all);
+    b->s->http = CC_ARRAY(c, struct prog_http_route, all.n);
+    for (uint32_t i = 0; b->s->http && i < all.n; i++) {
         struct prog_http_route *to = &b->s->http[b->s->n_http];
-        const struct vs_http *r = &vs->http[i];
-        struct from f = {o, cc_printf(c, "spec.http[%u]", i)};
+        const struct vs_http *r = all.p[i].r;
+        struct from f = {all.p[i].o, all.p[i].path};
 
         if (!http_matches(c, b, o, r, to)) {
             *to = (struct prog_http_route){0};
@@ -349,16 +379,29 @@ static void http_routes(struct cc *c, struct builder *b, const struct ix_object 
         }
         b->s->n_http++;
         to->name = cc_copy(c, r->name);
-        to->origin = cc_printf(c, "VirtualService %.*s/%.*s http[%u]", SL_FMT(o->meta->ns),
-                               SL_FMT(o->meta->name), i);
+        to->origin = cc_printf(c, "VirtualService %.*s/%.*s %.*s", SL_FMT(f.o->meta->ns),
+                               SL_FMT(f.o->meta->name),
+                               SL_FMT(slice_skip(f.path, sizeof "spec." - 1)));
         headers(c, &r->headers, &to->headers);
         to->timeout_ms = cc_ms(r->timeout.ns);
         to->fault = fault(c, r->fault);
+        to->cors = cors(c, r->cors);
         action(c, b, &f, r, to);
     }
 }
 
 /* --- connections -------------------------------------------------------------------------------------- */
+/* False: there are some, and none of them can be read; that never matches, rather than always. */
+static bool ranges(struct cc *c, const struct api_strings *texts, struct cidr **to, uint32_t *n)
+{
+    *n = 0;
+    *to = CC_ARRAY(c, struct cidr, texts->n);
+    for (uint32_t k = 0; *to && k < texts->n; k++)
+        if (cidr_parse(texts->p[k], &(*to)[*n]))
+            ++*n;
+    return !texts->n || *n;
+}
+
 static bool l4_matches(struct cc *c, const struct builder *b, const struct ix_object *o,
                        const struct vs_l4 *r, struct prog_tcp_route *to)
 {
@@ -369,16 +412,14 @@ static bool l4_matches(struct cc *c, const struct builder *b, const struct ix_ob
         const struct vs_l4_match *m = &r->match[i];
         struct prog_tcp_match *one = &to->matches[to->n_matches];
 
-        if (m->source_subnet.len ||
-            !match_is_ours(c, b, o, &m->gateways, m->port, &m->source_labels,
-                           m->source_namespace))
+        struct api_strings source = {(struct slice *)(uintptr_t)&m->source_subnet,
+                                     m->source_subnet.len > 0};
+
+        if (!match_is_ours(c, b, o, &m->gateways, m->port, &m->source_labels,
+                           m->source_namespace) ||
+            !ranges(c, &m->destination_subnets, &one->subnets, &one->n_subnets) ||
+            !ranges(c, &source, &one->sources, &one->n_sources))
             continue;
-        one->subnets = CC_ARRAY(c, struct cidr, m->destination_subnets.n);
-        for (uint32_t k = 0; one->subnets && k < m->destination_subnets.n; k++)
-            if (cidr_parse(m->destination_subnets.p[k], &one->subnets[one->n_subnets]))
-                one->n_subnets++;
-        if (m->destination_subnets.n && !one->n_subnets)
-            continue; /* none of them can be read: never matches, rather than always */
         one->sni = cc_copy_strings(c, &m->sni_hosts);
         to->n_matches++;
     }

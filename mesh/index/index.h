@@ -104,6 +104,7 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_POD(ns, name) index_token("pod", ns, name)
 #define INDEX_TOKEN_IP(ip) index_token("ip", slice_of((ip)->b, (ip)->len), SLICE_NULL)
 #define INDEX_TOKEN_VS(host) index_token("vs", host, SLICE_NULL) /* some VirtualService of the host */
+#define INDEX_TOKEN_VS_OBJECT(ns, name) index_token("vs-object", ns, name) /* that one, as a delegate */
 #define INDEX_TOKEN_DR(host) index_token("dr", host, SLICE_NULL)
 #define INDEX_TOKEN_SE(host) index_token("se", host, SLICE_NULL)
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)

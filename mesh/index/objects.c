@@ -152,6 +152,7 @@ static void note_object(const struct index *x, struct index_changes *c, const st
         note(c, host_token(o->kind, o->hosts[i]));
     switch (o->kind) {
     case INDEX_VS:
+        note(c, INDEX_TOKEN_VS_OBJECT(o->meta->ns, o->meta->name));
         note(c, INDEX_TOKEN_NAMES);
         note(c, INDEX_TOKEN_FILTER);
         if (o->vs->gateways.n > (api_strings_has(&o->vs->gateways, SL("mesh")) ? 1u : 0u))
@@ -611,13 +612,31 @@ static bool dests_known(const struct index *x, const struct ix_object *o,
     return true;
 }
 
+static bool delegate_known(const struct index *x, const struct ix_object *o, const struct vs_http *r,
+                           bool *any)
+{
+    struct slice ns = r->delegate_ns.len ? r->delegate_ns : o->meta->ns;
+    const struct ix_object *d;
+
+    if (!r->delegate_name.len)
+        return true;
+    d = index_object(x, INDEX_VS, ns, r->delegate_name);
+    if (!d || d->invalid)
+        return false;
+    for (uint32_t i = 0; i < d->vs->n_http; i++)
+        if (!dests_known(x, d, &d->vs->http[i].route, any))
+            return false;
+    return true;
+}
+
 bool index_vs_resolves(const struct index *x, const struct ix_object *o)
 {
     const struct vs *vs = o->vs;
     bool any = false;
 
     for (uint32_t i = 0; i < vs->n_http; i++)
-        if (!dests_known(x, o, &vs->http[i].route, &any))
+        if (!dests_known(x, o, &vs->http[i].route, &any) ||
+            !delegate_known(x, o, &vs->http[i], &any))
             return false;
     for (uint32_t i = 0; i < vs->n_tls; i++)
         if (!dests_known(x, o, &vs->tls[i].route, &any))

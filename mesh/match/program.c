@@ -82,6 +82,8 @@ static void free_regexes(const struct prog_service *s)
         }
         if (r->rewrite)
             re_free(r->rewrite->regex);
+        for (uint32_t k = 0; r->cors && k < r->cors->n_origins; k++)
+            free_string_match(&r->cors->origins[k]);
     }
 }
 

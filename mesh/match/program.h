@@ -212,6 +212,7 @@ struct prog_retry {
     uint32_t *status;
     uint32_t n_status;
     bool elsewhere; /* in another locality than before, where there is one */
+    bool same_hosts; /* a retry may go to a host that was tried already */
 };
 struct prog_fault {
     uint32_t delay_ms, delay_permyriad, abort_status, abort_permyriad;
@@ -226,6 +227,13 @@ struct prog_rewrite {
     struct slice uri, authority, substitution;
     struct slice regex_text;
     struct re *regex;
+};
+struct prog_cors {
+    struct prog_string_match *origins;
+    uint32_t n_origins;
+    struct slice allow_methods, allow_headers, expose_headers, max_age; /* values of answers' fields */
+    bool allow_credentials;
+    bool keep_unmatched; /* preflights of other origins are answered here, not forwarded */
 };
 struct prog_mirror {
     uint32_t cluster, permyriad;
@@ -248,12 +256,13 @@ struct prog_http_route {
     uint32_t timeout_ms;
     struct prog_retry *retry;      /* NULL: no retries */
     struct prog_fault *fault;      /* NULL: none */
+    struct prog_cors *cors;        /* NULL: none */
     struct prog_mirror *mirrors;
     uint32_t n_mirrors;
 };
 struct prog_tcp_match {
-    struct cidr *subnets;
-    uint32_t n_subnets;
+    struct cidr *subnets, *sources; /* of the called and of the caller's address */
+    uint32_t n_subnets, n_sources;
     struct prog_strings sni;
 };
 struct prog_tcp_route {

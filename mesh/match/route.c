@@ -22,6 +22,11 @@ static bool string_holds(const struct prog_string_match *m, struct slice text, b
     return false;
 }
 
+bool match_text(const struct prog_string_match *m, struct slice text)
+{
+    return string_holds(m, text, false);
+}
+
 /* A missing header never matches; in withoutHeaders it stands for an empty value, unless presence
  * was asked (Istio sets Envoy's treat_missing_header_as_empty there). */
 static bool header_holds(const struct prog_field_match *f, const struct match_request *r,
@@ -179,17 +184,22 @@ bool match_sni(struct slice pattern, struct slice sni)
     return slice_ieq(pattern, sni);
 }
 
+/* No range: every address. */
+static bool in_any(const struct cidr *ranges, uint32_t n, const struct ipaddr *ip)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (cidr_contains(&ranges[i], ip))
+            return true;
+    return n == 0;
+}
+
 static bool tcp_holds(const struct prog_tcp_match *m, const struct match_connection *c)
 {
     bool hit;
 
-    if (m->n_subnets) {
-        hit = false;
-        for (uint32_t i = 0; i < m->n_subnets && !hit; i++)
-            hit = cidr_contains(&m->subnets[i], &c->destination);
-        if (!hit)
-            return false;
-    }
+    if (!in_any(m->subnets, m->n_subnets, &c->destination) ||
+        !in_any(m->sources, m->n_sources, &c->source))
+        return false;
     if (m->sni.n) {
         hit = false;
         for (uint32_t i = 0; i < m->sni.n && !hit; i++)

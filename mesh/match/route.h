@@ -56,12 +56,16 @@ static inline bool match_mirror_wanted(const struct prog_mirror *m, uint32_t dic
     return (uint64_t)dice * 10000 >> 32 < m->permyriad;
 }
 
+/* One condition on a text that is there. */
+bool match_text(const struct prog_string_match *m, struct slice text);
+
 /* SNI pattern: exact, "*.suffix" (over any number of labels) or "*"; case does not matter. */
 bool match_sni(struct slice pattern, struct slice sni);
 
 struct match_connection {
     struct ipaddr destination; /* original */
-    struct slice sni;                 /* null when not TLS */
+    struct ipaddr source;
+    struct slice sni; /* null when not TLS */
 };
 struct match_tcp {
     const struct prog_tcp_route *route;

@@ -138,6 +138,7 @@ static int retry(struct rd *r, const struct fpath *at, const PB(Retry) * m, stru
     t->per_try_timeout_ms = m->per_try_timeout_ms;
     t->backoff_ms = m->backoff_ms;
     t->elsewhere = m->elsewhere;
+    t->same_hosts = m->same_hosts;
     ARRAY(r, t->status, t->n_status, m->n_status);
     for (uint32_t i = 0; i < t->n_status; i++) {
         if (m->status[i] < 100 || m->status[i] > 599)
@@ -163,6 +164,24 @@ static int fault(struct rd *r, const struct fpath *at, const PB(Fault) * m, stru
     f->abort_permyriad = m->abort_permyriad;
     f->abort_grpc = m->abort_grpc;
     *ret = f;
+    return 0;
+}
+
+static int cors(struct rd *r, const struct fpath *at, const PB(Cors) * m, struct prog_cors **ret)
+{
+    struct prog_cors *c;
+
+    ONE(r, c);
+    *ret = c;
+    TRY(dec_text(r, m->allow_methods, &c->allow_methods));
+    TRY(dec_text(r, m->allow_headers, &c->allow_headers));
+    TRY(dec_text(r, m->expose_headers, &c->expose_headers));
+    TRY(dec_text(r, m->max_age, &c->max_age));
+    c->allow_credentials = m->allow_credentials;
+    c->keep_unmatched = m->keep_unmatched;
+    ARRAY(r, c->origins, c->n_origins, m->n_origin);
+    for (uint32_t i = 0; i < c->n_origins; i++)
+        TRY(dec_string_match(r, NTH(at, "origin", i), m->origin[i], &c->origins[i]));
     return 0;
 }
 
@@ -220,6 +239,8 @@ static int http_route(struct rd *r, const struct fpath *at, const PB(HttpRoute) 
         TRY(retry(r, AT(at, "retry"), m->retry, &ret->retry));
     if (m->fault)
         TRY(fault(r, AT(at, "fault"), m->fault, &ret->fault));
+    if (m->cors)
+        TRY(cors(r, AT(at, "cors"), m->cors, &ret->cors));
     return 0;
 }
 
@@ -234,6 +255,8 @@ static int tcp_route(struct rd *r, const struct fpath *at, const PB(TcpRoute) * 
 
         TRY(dec_cidrs(r, AT(NTH(at, "match", i), "destination_subnet"), from->destination_subnet,
                       from->n_destination_subnet, &to->subnets, &to->n_subnets));
+        TRY(dec_cidrs(r, AT(NTH(at, "match", i), "source_subnet"), from->source_subnet,
+                      from->n_source_subnet, &to->sources, &to->n_sources));
         TRY(dec_texts(r, from->sni, from->n_sni, &to->sni));
     }
     return destinations(r, at, m->destination, m->n_destination, n_clusters, &ret->destinations,

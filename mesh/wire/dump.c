@@ -358,6 +358,7 @@ static void retry(struct dump *d, const struct prog_retry *r)
     ms(d, "per try timeout", r->per_try_timeout_ms);
     ms(d, "backoff", r->backoff_ms);
     flag(d, "elsewhere", r->elsewhere);
+    flag(d, "same hosts", r->same_hosts);
     d->level--;
 }
 
@@ -371,6 +372,21 @@ static void fault(struct dump *d, const struct prog_fault *f)
         line(d, "fault abort: %u for %u of 10000", f->abort_status, f->abort_permyriad);
 }
 
+static void cors(struct dump *d, const struct prog_cors *c)
+{
+    line(d, "cors:");
+    d->level++;
+    for (uint32_t i = 0; i < c->n_origins; i++)
+        condition(d, "origin", &c->origins[i]);
+    text(d, "allow methods", c->allow_methods);
+    text(d, "allow headers", c->allow_headers);
+    text(d, "expose headers", c->expose_headers);
+    text(d, "max age", c->max_age);
+    flag(d, "allow credentials", c->allow_credentials);
+    flag(d, "keep unmatched preflights", c->keep_unmatched);
+    d->level--;
+}
+
 static void http_route(struct dump *d, const struct prog_http_route *r, uint32_t i)
 {
     line(d, "http[%u]:%s%.*s%s%.*s%s", i, r->name.len ? " " : "", SL_FMT(r->name),
@@ -380,6 +396,8 @@ static void http_route(struct dump *d, const struct prog_http_route *r, uint32_t
         http_match(d, &r->matches[k]);
     if (r->fault)
         fault(d, r->fault);
+    if (r->cors)
+        cors(d, r->cors);
     if (r->action == PROG_REDIRECT)
         redirect(d, r->redirect);
     if (r->action == PROG_DIRECT) {
@@ -407,6 +425,7 @@ static void tcp_route(struct dump *d, const struct prog_tcp_route *r, uint32_t i
         line(d, "match:");
         d->level++;
         cidrs(d, "destination", r->matches[k].subnets, r->matches[k].n_subnets);
+        cidrs(d, "source", r->matches[k].sources, r->matches[k].n_sources);
         texts(d, "sni", &r->matches[k].sni);
         d->level--;
     }

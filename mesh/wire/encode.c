@@ -410,6 +410,7 @@ static PB(Retry) *retry(struct arena *a, const struct prog_retry *r)
     m->per_try_timeout_ms = r->per_try_timeout_ms;
     m->backoff_ms = r->backoff_ms;
     m->elsewhere = r->elsewhere;
+    m->same_hosts = r->same_hosts;
     return m;
 }
 
@@ -443,6 +444,21 @@ static bool mirrors(struct arena *a, const struct prog_http_route *r, PB(HttpRou
     return true;
 }
 
+static PB(Cors) *cors(struct arena *a, const struct prog_cors *c)
+{
+    PB(Cors) *m = pb_new(a, PB_DESC(cors));
+
+    TRY(m && (m->allow_methods = text(a, c->allow_methods)) &&
+        (m->allow_headers = text(a, c->allow_headers)) &&
+        (m->expose_headers = text(a, c->expose_headers)) && (m->max_age = text(a, c->max_age)));
+    TRY(m->origin = ARENA_ARRAY(a, PB(StringMatch) *, c->n_origins));
+    for (uint32_t i = 0; i < c->n_origins; i++)
+        TRY(string_match(a, &c->origins[i], &m->origin[m->n_origin++]));
+    m->allow_credentials = c->allow_credentials;
+    m->keep_unmatched = c->keep_unmatched;
+    return m;
+}
+
 static PB(HttpRoute) *http_route(struct arena *a, const struct prog_http_route *r)
 {
     PB(HttpRoute) *m = pb_new(a, PB_DESC(http_route));
@@ -467,6 +483,8 @@ static PB(HttpRoute) *http_route(struct arena *a, const struct prog_http_route *
         TRY(m->retry = retry(a, r->retry));
     if (r->fault)
         TRY(m->fault = fault(a, r->fault));
+    if (r->cors)
+        TRY(m->cors = cors(a, r->cors));
     return m;
 }
 
@@ -483,6 +501,8 @@ static PB(TcpRoute) *tcp_route(struct arena *a, const struct prog_tcp_route *r)
 
         TRY(one && (one->destination_subnet = cidr_texts(a, from->subnets, from->n_subnets)) &&
             (one->sni = texts(a, &from->sni)));
+        TRY(one->source_subnet = cidr_texts(a, from->sources, from->n_sources));
+        one->n_source_subnet = from->n_sources;
         one->n_destination_subnet = from->n_subnets;
         one->n_sni = from->sni.n;
         m->match[m->n_match++] = one;

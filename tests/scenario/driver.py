@@ -1225,6 +1225,21 @@ class Scenario:
     def do_send(self, name, text):
         self.streams[name].sock.sendall(unescape(text.replace("$PORT", str(self.port))))
 
+    def do_hello(self, name, server, *pieces):
+        """A TLS ClientHello for this server, in one piece or in pieces of so many bytes."""
+        out = ssl.MemoryBIO()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=server)
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        data = out.read()
+        size = int(pieces[0]) if pieces else len(data)
+        for i in range(0, len(data), size):
+            self.streams[name].sock.sendall(data[i:i + size])
+            time.sleep(0.02 if pieces else 0)
+
     def do_recv(self, name, pattern):
         """Until the pattern is found in what came; what is before and in it is consumed."""
         s, r = self.streams[name], re.compile(pattern.encode("latin-1"), re.S)
@@ -1415,7 +1430,9 @@ class Scenario:
 
     def expect_requests(self, server, n):
         s = self.servers[server]
-        need(eventually(lambda: s.requests == int(n), 2), "requests are %d" % s.requests)
+        low, _, high = n.partition("..")
+        need(eventually(lambda: int(low) <= s.requests <= int(high or low), 2),
+             "requests are %d" % s.requests)
 
     def expect_resets(self, server, *codes):
         """RST_STREAM frames that an HTTP/2 server got."""
@@ -1491,6 +1508,11 @@ class Scenario:
         key = re.match(r"\^?(\w+)", pattern).group(1)
         need(eventually(check, 3), "no such sample; there is:\n" +
              "\n".join(l for l in seen[0].split("\n") if l.startswith(key))[:1500])
+
+    def expect_no_metric(self, pattern, *words):
+        proxy, _ = self.proxy_of(list(words))
+        self.settle(proxy)
+        need(not re.search(pattern, proxy.page("/stats/prometheus")[1], re.M), "there is such a sample")
 
     def expect_memory_below(self, kb, *words):
         proxy, _ = self.proxy_of(list(words))

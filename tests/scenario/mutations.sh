@@ -12,6 +12,8 @@ cd "$(dirname "$0")/../.." || exit
 # NAME^SCENARIO^FILE^OLD^NEW; OLD is there exactly once; "\n" in them is the end of a line.
 mutations() {
     cat <<'T'
+sni-ignored^tls-sni^proxy/incoming.c^    if (svc && svc != in->service && tcp_has_route(^    if (svc && svc == in->service && tcp_has_route(
+source-subnet-ignored^tls-sni^mesh/match/route.c^        !in_any(m->sources, m->n_sources, &c->source))^        !m)
 origin-any-name^origin-simple^proxy/upstream/origin.c^ret->verify_host = sni;^ret->verify_host = NULL;
 origin-secret-for-all^origin-secret^mesh/compile/rule.c^    if (tls->credential_name.len && !selected)^    if (tls->credential_name.len && !c)
 origin-stale-files^origin-mutual^proxy/upstream/origin.c^if (memcmp(now, c->stamps, sizeof now) == 0)^if (now_ns)
@@ -23,6 +25,12 @@ h2-one-goaway^h2-drain^lib/http/h2.c^        rc = nghttp2_submit_shutdown_notice
 h2-policy-late^h2-policy^proxy/h2_down.c^    if (late)^    if (late && d->closed)
 h2-early-reset^h2-half^lib/http/h2_io.c^    if (s->dropped > LINGER_BYTES)^    if (s->dropped > 1)
 grpc-as-http^grpc-own-answers^proxy/reply.c^(status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request))^status > 999 && reply_wants_grpc(request))
+mirror-waits-for-ever^mirror^proxy/mirror.c^        if (buf_err(&m->kept) != ERR_OK)^        if (buf_err(&m->kept) != ERR_OK && !m->worker)
+mirror-limits-ignored^mirror-limits^proxy/mirror.c^w->limits->mirror_timeout_ns,^w->limits->mirror_timeout_ns * 100,
+mirror-share-ignored^mirror^mesh/match/route.h^    return (uint64_t)dice * 10000 >> 32 < m->permyriad;^    return dice > 0 && m->permyriad > 0;
+cors-preflight-forwarded^cors^proxy/stream.c^    if (v != CORS_PREFLIGHT && v != CORS_PREFLIGHT_UNMATCHED)^    if (v != CORS_PREFLIGHT || origin.len)
+cors-answer-bare^cors^proxy/stream.c^    if (s->cors_origin.len)\n        cors_apply(head,^    if (!s)\n        cors_apply(head,
+fault-grpc-plain^fault^proxy/stream.c^struct reply r = {.status = status, .grpc = grpc, .text^struct reply r = {.status = status, .grpc = grpc - 15, .text
 registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)

@@ -39,8 +39,8 @@ static const struct {
     enum api_kind kind;
     const char *spec, *want;
 } walks[] = {
-    {API_VIRTUAL_SERVICE, "{http: [{}, {corsPolicy: {maxAge: 1s}, name: a}]}",
-     "unsupported spec.http[1].corsPolicy: is not implemented and has no effect"},
+    {API_VIRTUAL_SERVICE, "{http: [{}, {fault: {delay: {exponentialDelay: 1s}}, name: a}]}",
+     "unsupported spec.http[1].fault.delay.exponentialDelay: is not implemented and has no effect"},
     {API_VIRTUAL_SERVICE, "{http: [{match: [{headers: {a: {exct: x}}}]}]}",
      "suspect spec.http[0].match[0].headers.a.exct: is no field of this kind: it has no effect"},
     {API_VIRTUAL_SERVICE, "{http: [{match: [{headers: {spec: {exact: x}}}]}]}", ""},

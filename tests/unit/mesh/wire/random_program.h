@@ -139,6 +139,7 @@ static inline void g_http_route(struct gen *g, struct prog_http_route *r, uint32
         r->retry->attempts = g_n(g, 5);
         r->retry->on = g_n(g, 1 << 13);
         r->retry->elsewhere = g_bool(g);
+        r->retry->same_hosts = g_bool(g);
         r->retry->n_status = g_n(g, 3);
         r->retry->status = arena_alloc(g->a, 3 * sizeof *r->retry->status);
         for (uint32_t i = 0; i < r->retry->n_status; i++)
@@ -150,6 +151,21 @@ static inline void g_http_route(struct gen *g, struct prog_http_route *r, uint32
         r->fault->delay_permyriad = g_n(g, 10001);
         r->fault->abort_grpc = (int32_t)g_n(g, 17) - 1;
     }
+    if (g_bool(g)) {
+        r->cors = arena_alloc(g->a, sizeof *r->cors);
+        r->cors->n_origins = g_n(g, 3);
+        r->cors->origins = arena_alloc(g->a, r->cors->n_origins * sizeof *r->cors->origins);
+        for (uint32_t i = 0; i < r->cors->n_origins; i++)
+            r->cors->origins[i] =
+                (struct prog_string_match){.kind = g_bool(g) ? PROG_MATCH_EXACT : PROG_MATCH_PREFIX,
+                                           .value = g_word(g)};
+        r->cors->allow_methods = g_text(g);
+        r->cors->allow_headers = g_text(g);
+        r->cors->expose_headers = g_text(g);
+        r->cors->max_age = g_text(g);
+        r->cors->allow_credentials = g_bool(g);
+        r->cors->keep_unmatched = g_bool(g);
+    }
     r->n_mirrors = n_clusters ? g_n(g, 2) : 0;
     r->mirrors = arena_alloc(g->a, r->n_mirrors * sizeof *r->mirrors);
     for (uint32_t i = 0; i < r->n_mirrors; i++)
@@ -160,6 +176,7 @@ static inline void g_http_route(struct gen *g, struct prog_http_route *r, uint32
 static inline void g_tcp_match(struct gen *g, struct prog_tcp_match *m)
 {
     m->subnets = g_cidrs(g, &m->n_subnets);
+    m->sources = g_cidrs(g, &m->n_sources);
     m->sni = g_texts(g);
 }
 static inline void g_share(struct gen *g, struct prog_share *s)
