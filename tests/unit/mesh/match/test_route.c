@@ -242,6 +242,27 @@ START_TEST(weights_converge)
 }
 END_TEST
 
+static const uint32_t mirror_shares[] = {0, 1, 50, 100, 2500, 5000, 9999, 10000};
+
+START_TEST(mirrors_converge)
+{
+    const struct prog_mirror m = {.permyriad = mirror_shares[_i]};
+    const uint32_t n = 200000;
+    uint32_t hits = 0;
+    struct rnd r;
+    double want = n / 10000.0 * m.permyriad, off;
+
+    rnd_init_seed(&r, 43);
+    for (uint32_t i = 0; i < n; i++)
+        hits += match_mirror_wanted(&m, rnd_u32(&r));
+    off = hits - want;
+    ck_assert_msg(off * off <= 25 * want * (1 - m.permyriad / 10000.0) + 1e-9, "%u, not %.0f", hits,
+                  want);
+    ck_assert(match_mirror_wanted(&m, 0) == (m.permyriad > 0));
+    ck_assert(match_mirror_wanted(&m, UINT32_MAX) == (m.permyriad == 10000));
+}
+END_TEST
+
 /* --- rewrite and redirect --------------------------------------------------------------------- */
 static const struct {
     const char *name;
@@ -424,6 +445,7 @@ TESTS(route)
     tcase_add_loop_test(tc, authority, 0, N_OF(authorities));
     tcase_add_test(tc, first_match_wins);
     tcase_add_loop_test(tc, weights_converge, 0, N_OF(splits));
+    tcase_add_loop_test(tc, mirrors_converge, 0, N_OF(mirror_shares));
     tcase_add_loop_test(tc, rewrite, 0, N_OF(rewrites));
     tcase_add_test(tc, rewrite_by_regex);
     tcase_add_loop_test(tc, redirect, 0, N_OF(redirects));
