@@ -80,6 +80,11 @@ struct slice gate_host_part(struct slice text, struct slice *ret_ns)
     return slash < 0 ? text : slice_skip(text, (size_t)slash + 1);
 }
 
+bool gate_ns_allows(struct slice ns, struct slice gw_ns, struct slice vs_ns)
+{
+    return !ns.p || slice_is(ns, "*") || slice_eq(slice_is(ns, ".") ? gw_ns : ns, vs_ns);
+}
+
 struct slice gate_narrower(struct slice a, struct slice b)
 {
     return host_matches(a, b) ? b : host_matches(b, a) ? a : SLICE_NULL;
@@ -288,9 +293,7 @@ static bool server_takes(const struct gate_server *s, struct slice vs_ns, struct
     for (uint32_t i = 0; i < server->hosts.n; i++) {
         struct slice ns, pattern = gate_host_part(server->hosts.p[i], &ns);
 
-        if (ns.p && !slice_is(ns, "*") && !slice_eq(slice_is(ns, ".") ? s->o->meta->ns : ns, vs_ns))
-            continue;
-        if (!host_matches(pattern, host))
+        if (!gate_ns_allows(ns, s->o->meta->ns, vs_ns) || !host_matches(pattern, host))
             continue;
         *ret_pattern = pattern;
         return true;
@@ -348,8 +351,7 @@ static bool on_vs(void *user, const struct ix_object *o)
             for (uint32_t j = 0; j < o->n_hosts; j++) {
                 struct slice ns, pattern = gate_host_part(server->hosts.p[i], &ns), both;
 
-                if (ns.p && !slice_is(ns, "*") &&
-                    !slice_eq(slice_is(ns, ".") ? s->o->meta->ns : ns, o->meta->ns))
+                if (!gate_ns_allows(ns, s->o->meta->ns, o->meta->ns))
                     continue;
                 both = gate_narrower(pattern, o->hosts[j]);
                 if (both.p)

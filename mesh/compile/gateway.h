@@ -32,5 +32,7 @@ bool gate_binds(const struct ix_object *vs, const struct api_strings *own,
 bool gate_takes(const struct gate *g, const struct ix_object *vs, struct slice host);
 /* The host part of "ns/host"; *ret_ns null when there is none. */
 struct slice gate_host_part(struct slice text, struct slice *ret_ns);
+/* May a VirtualService of `vs_ns` bind to a host with that namespace part of a Gateway in `gw_ns`? */
+bool gate_ns_allows(struct slice ns, struct slice gw_ns, struct slice vs_ns);
 /* The narrower of two host patterns that overlap; null: they do not. */
 struct slice gate_narrower(struct slice a, struct slice b);

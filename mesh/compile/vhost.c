@@ -110,8 +110,7 @@ static bool overlaps(const struct gate *g, const struct ix_object *vs)
             for (uint32_t h = 0; h < vs->n_hosts; h++) {
                 struct slice ns, pattern = gate_host_part(s->hosts.p[i], &ns);
 
-                if (ns.p && !slice_is(ns, "*") &&
-                    !slice_eq(slice_is(ns, ".") ? g->servers[k].o->meta->ns : ns, vs->meta->ns))
+                if (!gate_ns_allows(ns, g->servers[k].o->meta->ns, vs->meta->ns))
                     continue;
                 if (gate_narrower(pattern, vs->hosts[h]).p)
                     return true;

@@ -67,7 +67,7 @@ gateway-misdirected^gateway-tls^proxy/gate.c^           prog_gate_of_sni(p, host
 gateway-any-client^gateway-tls^proxy/gates.c^        .verify_peer = clients,^        .verify_peer = false,
 gateway-names-off^gateway-tls^proxy/gates.c^        .n_peer_names = clients ? gate->subject_alt_names.n : 0,^        .n_peer_names = 0,
 gateway-crl-off^gateway-crl^lib/tls/ctx.c^    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);^    X509_STORE_set_flags(store, 0);
-gateway-host-namespace^gateway-http^mesh/compile/gateway.c^                if (ns.p && !slice_is(ns, "*") &&\n                    !slice_eq(slice_is(ns, ".") ? s->o->meta->ns : ns, o->meta->ns))^                if (!ns.len && ns.p)
+gateway-host-namespace^gateway-http^mesh/compile/gateway.c^    return !ns.p || slice_is(ns, "*") || slice_eq(slice_is(ns, ".") ? gw_ns : ns, vs_ns);^    return !ns.p || gw_ns.len || vs_ns.len;
 gateway-edge-believes^gateway-http^proxy/filter/edge.c^    remove_privileged(h);^    (void)h;
 gateway-unguarded^gateway-authz^proxy/guard.c^    if (!down_serves(&d->info))\n        return true;^    if (!d->info.inbound)\n        return true;
 gateway-door-kept^gateway-change^proxy/gates.c^            door_forget(g, &g->doors[i]);^            g->doors[i].wanted = true;
