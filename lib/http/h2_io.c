@@ -529,6 +529,7 @@ static bool feed(struct h2 *h, struct slice bytes)
 static void server_feed(struct h2 *h, struct slice bytes)
 {
     size_t fed = 0, at = 0;
+    bool reset = false; /* among what nghttp2 has not seen yet */
 
     while (at < bytes.len) {
         size_t n = MIN(bytes.len - at, h->skip ? h->skip : sizeof h->next - h->next_len);
@@ -547,12 +548,14 @@ static void server_feed(struct h2 *h, struct slice bytes)
         h->skip = (uint32_t)h->next[0] << 16 | (uint32_t)h->next[1] << 8 | h->next[2];
         if (h->next[3] > NGHTTP2_CONTINUATION && !h->dying)
             h2_ration(h, H2_LIMIT_NOISE);
+        reset = reset || h->next[3] == NGHTTP2_RST_STREAM;
         if (h->next[3] != NGHTTP2_DATA)
             continue;
         int32_t id = (int32_t)((uint32_t)(h->next[5] & 0x7f) << 24 | (uint32_t)h->next[6] << 16 |
                                (uint32_t)h->next[7] << 8 | h->next[8]);
-        if (nghttp2_session_get_stream_user_data(h->session, id))
+        if (!reset && nghttp2_session_get_stream_user_data(h->session, id))
             continue;
+        reset = false;
         if (!feed(h, slice_of(bytes.p + fed, at - n - fed)))
             return;
         fed = at - n;
