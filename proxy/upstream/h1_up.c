@@ -353,7 +353,7 @@ static enum verdict answer_head(struct h1_up *u, struct http_head *head)
     bool interim = u->parser.interim;
     if (!interim) {
         u->keep = head->keep_alive;
-        u->raw = head->status == 101;
+        u->raw = head->status == 101 || (a->connect_request && head->status / 100 == 2);
         u->answer_begun = true;
     }
     a->ops->on_head(a, head, interim);
