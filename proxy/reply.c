@@ -48,7 +48,8 @@ void reply_make(const struct http_head *request, const struct reply *r, struct h
     http_head_init(ret, request->arena);
     ret->version = HTTP_1_1;
     *ret_text = SLICE_NULL;
-    if (!http_only && (status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request)) {
+    if (!http_only && (status < 200 || status >= 300 || r->grpc >= 0) &&
+        reply_wants_grpc(request)) {
         make_grpc(r, ret);
     } else {
         ret->status = (uint16_t)status;

@@ -350,6 +350,35 @@ START_TEST(pause)
 }
 END_TEST
 
+/* What slow streams keep back is bounded in all: then the connection's window stays shut, too. */
+START_TEST(held)
+{
+    enum { N = 40 };
+    static char bytes[60000];
+    size_t came = 0;
+    setup(1 << 20, NULL, NULL);
+    pause_bodies = no_answers = true;
+    for (int i = 0; i < N; i++) {
+        struct side *c = request("POST", "/", HTTP_BODY_STREAM, 0, ERR_OK);
+        h2_body(c->s, slice_of(bytes, sizeof bytes));
+        h2_end(c->s, NULL);
+    }
+    spin();
+    for (int i = 0; i < N; i++)
+        came += served[i].bytes;
+    ck_assert_uint_ge(came, 1 << 20);
+    ck_assert_uint_le(came, (1 << 20) + (512 << 10) + sizeof bytes);
+    pause_bodies = false;
+    for (int i = 0; i < N; i++)
+        if (served[i].s)
+            h2_pause(served[i].s, false);
+    spin();
+    for (int i = 0; i < N; i++)
+        ck_assert_uint_eq(served[i].bytes, sizeof bytes);
+    teardown();
+}
+END_TEST
+
 START_TEST(resets)
 {
     setup(4096, NULL, NULL);
@@ -796,6 +825,7 @@ TESTS(h2)
     tcase_add_test(tc, head_and_empty);
     tcase_add_test(tc, large);
     tcase_add_test(tc, pause);
+    tcase_add_test(tc, held);
     tcase_add_test(tc, resets);
     tcase_add_test(tc, early_answer);
     tcase_add_test(tc, linger);
