@@ -26,7 +26,8 @@ h2-policy-late^h2-policy^proxy/h2_down.c^    if (late)^    if (late && d->closed
 h2-early-reset^h2-half^lib/http/h2_io.c^    if (s->dropped > LINGER_BYTES)^    if (s->dropped > 1)
 grpc-as-http^grpc-own-answers^proxy/reply.c^(status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request))^status > 999 && reply_wants_grpc(request))
 mirror-waits-for-ever^mirror^proxy/mirror.c^        if (buf_err(&m->kept) != ERR_OK)^        if (buf_err(&m->kept) != ERR_OK && !m->worker)
-mirror-limits-ignored^mirror-limits^proxy/mirror.c^w->limits->mirror_timeout_ns,^w->limits->mirror_timeout_ns * 100,
+mirror-deadline-off^mirror^proxy/mirror.c^w->limits->mirror_timeout_ns,^w->limits->mirror_timeout_ns * 100,
+mirror-timeout-off^mirror-limits^proxy/mirror.c^route->timeout_ms ? route->timeout_ms * NS_PER_MS^route->timeout_ms == 1 ? route->timeout_ms * NS_PER_MS
 mirror-share-ignored^mirror^mesh/match/route.h^    return (uint64_t)dice * 10000 >> 32 < m->permyriad;^    return dice > 0 && m->permyriad > 0;
 cors-preflight-forwarded^cors^proxy/stream.c^    if (v != CORS_PREFLIGHT && v != CORS_PREFLIGHT_UNMATCHED)^    if (v != CORS_PREFLIGHT || origin.len)
 cors-answer-bare^cors^proxy/stream.c^    if (s->cors_origin.len)\n        cors_apply(head,^    if (!s)\n        cors_apply(head,
