@@ -89,8 +89,12 @@ static struct mirror *of(struct up_attempt *a)
 static void on_ready(struct up_attempt *a)
 {
     struct mirror *m = of(a);
+    enum err_code rc = up_send_head(a, &m->req);
+    if (rc != ERR_OK && rc != ERR_LIMIT) {
+        mirror_give_up(m);
+        return;
+    }
     m->ready = true;
-    up_send_head(a, &m->req);
     mirror_pump(m);
     up_flush(a);
 }
@@ -193,6 +197,7 @@ static struct mirror *mirror_new(struct worker *w, struct up_cluster *c,
         .cluster = c,
         .arena = &m->arena,
         .head_request = slice_is(request->method, "HEAD"),
+        .h2 = up_over_h2(c->cfg.client_protocol ? PROG_AUTO : c->cfg.protocol, request),
         .once = true,
     };
     m->next = w->mirrors;

@@ -7,6 +7,7 @@
 #include "lib/base/mem.h"
 #include "lib/data/host.h"
 #include "lib/data/urlpath.h"
+#include "lib/http/grpc.h"
 #include "mesh/match/retry.h"
 #include "proxy/gates.h"
 #include "proxy/guard.h"
@@ -337,20 +338,14 @@ static enum prog_protocol inbound_protocol(const struct down_info *info)
     return PROG_AUTO;
 }
 
-/* As Istio has it: a port that declares HTTP/2 gets it from every client, one that declares HTTP/1 gets
- * that, any other one what the client speaks. HTTP/2 has no upgrades. */
 static bool over_h2(const struct stream *s)
 {
     const struct down_info *info = &s->down->info;
     const struct prog_cluster *cfg = &s->attempt.cluster->cfg;
-    enum prog_protocol p = info->inbound        ? inbound_protocol(info)
-                           : cfg->client_protocol ? PROG_AUTO
-                                                  : cfg->protocol;
-    if (s->req.upgrade.len)
-        return false;
-    if (p == PROG_HTTP || p == PROG_HTTP2 || p == PROG_GRPC)
-        return p != PROG_HTTP;
-    return s->req.version == HTTP_2;
+    return up_over_h2(info->inbound          ? inbound_protocol(info)
+                      : cfg->client_protocol ? PROG_AUTO
+                                             : cfg->protocol,
+                      &s->req);
 }
 
 static void attempt_start(struct stream *s)
@@ -726,6 +721,19 @@ static void route_redirect(struct stream *s, const struct match_request *view)
         stream_reply_route(s, s->match.route->redirect->code, SLICE_NULL, location);
 }
 
+/* The route's timeout (0: none), or a gRPC client's own deadline where that comes first: what it waits for
+ * no longer need not be worked on. */
+static void timeout_start(struct stream *s, uint32_t route_ms)
+{
+    int64_t ns = route_ms * NS_PER_MS, asked;
+    struct slice text = http_head_get(&s->req, SL("grpc-timeout"));
+    if (text.len && reply_wants_grpc(&s->req) && grpc_timeout_parse(text, &asked) &&
+        (ns == 0 || asked < ns))
+        ns = MAX(asked, 1);
+    if (ns)
+        loop_timer_in(s->worker->loop, &s->timeout, ns, request_timeout);
+}
+
 static void route_forward(struct stream *s)
 {
     const struct prog_http_route *route = s->match.route;
@@ -740,8 +748,7 @@ static void route_forward(struct stream *s)
             stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
         return;
     }
-    if (route->timeout_ms)
-        loop_timer_in(s->worker->loop, &s->timeout, route->timeout_ms * NS_PER_MS, request_timeout);
+    timeout_start(s, route->timeout_ms);
     stream_forward(s);
 }
 
@@ -906,10 +913,12 @@ static void inbound_route(struct stream *s)
     char name[48];
     snprintf(name, sizeof name, "inbound|%u||", sock_addr_port(&s->down->info.orig));
     s->attempt.cluster = up_cluster_direct(s->worker, name, &s->down->info.orig);
-    if (!s->attempt.cluster)
+    if (!s->attempt.cluster) {
         stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
-    else
-        attempt_start(s);
+        return;
+    }
+    timeout_start(s, 0);
+    attempt_start(s);
 }
 
 bool stream_still_allowed(struct stream *s)

@@ -21,6 +21,8 @@ enum grpc_status {
     GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
     GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
 };
+/* The text of a grpc-timeout field; false when it is malformed. Saturates at about 30 years. */
+bool grpc_timeout_parse(struct slice s, int64_t *ret_ns);
 const char *grpc_status_name(enum grpc_status status);
 
 struct grpc_conn;   /* one HTTP/2 connection, either side */

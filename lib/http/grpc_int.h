@@ -94,8 +94,6 @@ static inline struct loop *grpc_loop(const struct grpc_conn *c)
 char *grpc_percent_decode(struct slice in);
 /* grpc-timeout: at most eight digits and a unit; rounded down, at least 1. */
 void grpc_timeout_format(int64_t ns, char ret[16]);
-/* Saturates at about 30 years. */
-bool grpc_timeout_parse(struct slice s, int64_t *ret_ns);
 /* What RST_STREAM means to a call. */
 enum grpc_status grpc_status_of_reset(uint32_t code);
 

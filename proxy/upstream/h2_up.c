@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/2 connections to hosts: as few as the peer's limit on streams allows, dialled when needed, shared by
- * all attempts of the worker to that host. One that takes no more requests (its server said GOAWAY, it has
- * carried as many as it may, its host is gone) leaves the host's list and ends with its last stream. */
+/* HTTP/2 connections to hosts: as few as the peer's limit on streams allows, dialled when needed,
+ * shared by all attempts of the worker to that host. One that takes no more requests (its server
+ * said GOAWAY, it has carried as many as it may, its host is gone) leaves the host's list and ends
+ * with its last stream. */
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -11,9 +12,9 @@
 #include "proxy/upstream/pool.h"
 #include "proxy/worker.h"
 
-/* ROOM_ASSUMED: before the peer has told its limit, one of at least 100 is to be expected (RFC 9113 6.5.2).
- * STREAM_WINDOW: what a server may send of an answer ahead of its client. HELD_MAX: of all answers of a
- * connection whose clients are slow; the others are not held up by them. */
+/* ROOM_ASSUMED: before the peer has told its limit, one of at least 100 is to be expected (RFC
+ * 9113 6.5.2). STREAM_WINDOW: what a server may send of an answer ahead of its client. HELD_MAX: of
+ * all answers of a connection whose clients are slow; the others are not held up by them. */
 enum {
     ROOM_ASSUMED = 100,
     STREAM_WINDOW = 256 * 1024,
@@ -22,11 +23,11 @@ enum {
 };
 
 struct h2_up {
-    struct up_conn conn;         /* its channel is the session's once there is one */
-    struct h2_up *next, **prev;  /* the host's list: may take another request */
-    struct up_attempt *waiting;  /* until it is open, oldest first */
+    struct up_conn conn;        /* its channel is the session's once there is one */
+    struct h2_up *next, **prev; /* the host's list: may take another request */
+    struct up_attempt *waiting; /* until it is open, oldest first */
     struct up_attempt **waiting_tail;
-    struct h2 *session;          /* NULL: not open */
+    struct h2 *session; /* NULL: not open */
     struct loop_timer ping;
     int64_t idle_since_ns;
     uint32_t n_waiting, served;
@@ -46,7 +47,8 @@ static struct h2_up *of_attempt(const struct up_attempt *a)
     return CONTAINER_OF(a->conn, struct h2_up, conn);
 }
 
-/* --- the host's list ------------------------------------------------------------------------------- */
+/* --- the host's list
+ * ------------------------------------------------------------------------------- */
 
 static void list_add(struct h2_up *u)
 {
@@ -91,7 +93,8 @@ static void conn_gone(struct h2_up *u)
     up_conn_gone(&u->conn, conn_free);
 }
 
-/* --- room ------------------------------------------------------------------------------------------- */
+/* --- room
+ * ------------------------------------------------------------------------------------------- */
 
 /* How many more requests it takes. */
 static uint32_t conn_room(const struct h2_up *u)
@@ -112,14 +115,14 @@ static uint32_t conn_room(const struct h2_up *u)
     return room;
 }
 
-/* Has its server perhaps ended a connection on which nothing is under way? Between the loop's turns that
- * shows in the socket alone; a request that must not be sent twice is not put to the test. */
+/* Has its server perhaps ended a connection on which nothing is under way? Between the loop's turns
+ * that shows in the socket alone; a request that must not be sent twice is not put to the test. */
 static bool conn_doubtful(const struct h2_up *u)
 {
     char byte;
     int fd = u->session && h2_streams(u->session) == 0 ? chan_fd(u->conn.chan) : -1;
-    return fd >= 0 &&
-           (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EINTR));
+    return fd >= 0 && (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+                       (errno != EAGAIN && errno != EINTR));
 }
 
 bool h2_up_has_room(const struct up_host *h)
@@ -130,7 +133,8 @@ bool h2_up_has_room(const struct up_host *h)
     return false;
 }
 
-/* --- attempts that wait until it is open ------------------------------------------------------------- */
+/* --- attempts that wait until it is open
+ * ------------------------------------------------------------- */
 
 static void wait_add(struct h2_up *u, struct up_attempt *a)
 {
@@ -179,7 +183,8 @@ static void connect_late(struct loop_timer *t)
     dial_failed(CONTAINER_OF(t, struct h2_up, conn.timer), UP_FAIL_CONNECT, "connection timeout");
 }
 
-/* --- streams ---------------------------------------------------------------------------------------- */
+/* --- streams
+ * ---------------------------------------------------------------------------------------- */
 
 static void begin(struct h2_up *u, struct up_attempt *a)
 {
@@ -227,9 +232,9 @@ static void on_reset(struct h2_stream *s, enum h2_why why, uint32_t code, const 
                      bool untouched)
 {
     static const enum up_fail fails[] = {
-        [H2_WHY_PEER] = UP_FAIL_REMOTE_RESET, [H2_WHY_REFUSED] = UP_FAIL_REFUSED,
+        [H2_WHY_PEER] = UP_FAIL_REMOTE_RESET,  [H2_WHY_REFUSED] = UP_FAIL_REFUSED,
         [H2_WHY_MALFORMED] = UP_FAIL_PROTOCOL, [H2_WHY_STALLED] = UP_FAIL_RESET,
-        [H2_WHY_LOST] = UP_FAIL_RESET, [H2_WHY_MEMORY] = UP_FAIL_OVERFLOW,
+        [H2_WHY_LOST] = UP_FAIL_RESET,         [H2_WHY_MEMORY] = UP_FAIL_OVERFLOW,
     };
     struct up_attempt *a = detach(s);
     (void)code;
@@ -244,7 +249,8 @@ static void on_drain(struct h2_stream *s)
     a->ops->on_drain(a);
 }
 
-/* --- the session ------------------------------------------------------------------------------------- */
+/* --- the session
+ * ------------------------------------------------------------------------------------- */
 
 static void on_settings(struct h2 *h)
 {
@@ -300,7 +306,8 @@ static const struct h2_ops session_ops = {
     .on_closed = on_closed,
 };
 
-/* --- timers ------------------------------------------------------------------------------------------ */
+/* --- timers
+ * ------------------------------------------------------------------------------------------ */
 
 /* One timer that runs through: requests do not touch it. */
 static void idle_check(struct loop_timer *t)
@@ -308,8 +315,8 @@ static void idle_check(struct loop_timer *t)
     struct h2_up *u = CONTAINER_OF(t, struct h2_up, conn.timer);
     bool busy = h2_streams(u->session) > 0;
     int64_t limit = up_conn_idle_ns(&u->conn);
-    int64_t left = limit == INT64_MAX || busy ? limit
-                                              : u->idle_since_ns + limit - loop_now(loop_of(u));
+    int64_t left =
+        limit == INT64_MAX || busy ? limit : u->idle_since_ns + limit - loop_now(loop_of(u));
     if (left > 0)
         loop_timer_in(loop_of(u), t, left, idle_check);
     else if (busy)
@@ -350,7 +357,8 @@ static void ping_due(struct loop_timer *t)
                   ping_late);
 }
 
-/* --- opening ----------------------------------------------------------------------------------------- */
+/* --- opening
+ * ----------------------------------------------------------------------------------------- */
 
 static bool session_start(struct h2_up *u)
 {
@@ -456,7 +464,8 @@ void h2_up_close_idle(struct up_host *h)
     }
 }
 
-/* --- what the attempt asks for ------------------------------------------------------------------------ */
+/* --- what the attempt asks for
+ * ------------------------------------------------------------------------ */
 
 static enum err_code send_head(struct up_attempt *a, const struct http_head *head)
 {

@@ -4,6 +4,7 @@
 #include "proxy/upstream/pool.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/http/head.h"
 #include "proxy/worker.h"
 
 /* --- what the codecs share -----------------------------------------------------------------------
@@ -133,6 +134,15 @@ void up_pool_room(struct up_cluster *c)
 
 /* --- attempts
  * ------------------------------------------------------------------------------------- */
+
+bool up_over_h2(enum prog_protocol p, const struct http_head *request)
+{
+    if (request->upgrade.len)
+        return false;
+    if (p == PROG_HTTP || p == PROG_HTTP2 || p == PROG_GRPC)
+        return p != PROG_HTTP;
+    return request->version == HTTP_2;
+}
 
 static enum up_fail attempt_pick(struct up_attempt *a)
 {

@@ -33,8 +33,8 @@ void up_attempt_failed(struct up_attempt *a, enum up_fail why, bool untouched, c
  * `late`. Otherwise the reason, and nothing was taken. */
 enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn alpn,
                           void (*late)(struct loop_timer *), struct err *err);
-/* How long it may stay idle: the cluster's idle timeout, or what is left of its life; 0: nothing is,
- * INT64_MAX: for ever. */
+/* How long it may stay idle: the cluster's idle timeout, or what is left of its life; 0: nothing
+ * is, INT64_MAX: for ever. */
 int64_t up_conn_idle_ns(const struct up_conn *u);
 /* Close and uncount; `release` frees at the end of the turn. */
 void up_conn_gone(struct up_conn *u, void (*release)(struct loop_task *));
@@ -55,8 +55,8 @@ void h1_up_close_idle(struct up_host *h);
 /* --- HTTP/2 (h2_up.c) --- */
 /* Does a connection to the host take another request? */
 bool h2_up_has_room(const struct up_host *h);
-/* Give the attempt a place on a connection to its host, which may still be opening; false when all are
- * full. `surely`: not on one that its server may have ended. */
+/* Give the attempt a place on a connection to its host, which may still be opening; false when all
+ * are full. `surely`: not on one that its server may have ended. */
 bool h2_up_take(struct up_attempt *a, bool surely);
 void h2_up_dial(struct up_attempt *a);
 /* Close those without a request; the others end with their last one. */

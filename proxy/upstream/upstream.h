@@ -181,6 +181,10 @@ struct up_attempt {
     bool counted;               /* in the cluster's requests */
     bool sent;                  /* the head went out at least in part */
 };
+/* Does this request go over HTTP/2 to a port of this protocol (PROG_AUTO also where the client's protocol is
+ * wanted)? As Istio has it: a port that declares HTTP/2 gets it from every client, one that declares HTTP/1 gets
+ * that, any other one what the client speaks. HTTP/2 has no upgrades. */
+bool up_over_h2(enum prog_protocol protocol, const struct http_head *request);
 /* Choose a host and get a connection to it. The outcome comes by callback, perhaps before this
  * returns. `a` must be zeroed but for ops, cluster (given), arena and tried. */
 void up_start(struct up_attempt *a);

@@ -502,6 +502,56 @@ class Proxy:
         self.log.close()
 
 
+class Program:
+    """A server that cannot be told an address: it runs on a port of its own, and what comes to `listen` is
+    carried there."""
+
+    def __init__(self, argv, listen, port, log):
+        self.listen, self.port, self.open = listen, port, set()
+        self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        need(eventually(self.answers), "the program does not listen")
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def accept(self):
+        while True:
+            try:
+                a, _ = self.listen.accept()
+                b = socket.create_connection(("127.0.0.1", self.port), WAIT)
+            except OSError:
+                return
+            for s in (a, b):
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                s.settimeout(None)
+            self.open |= {a, b}
+            for pair in ((a, b), (b, a)):
+                threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def carry(a, b):
+        try:
+            while True:
+                data = a.recv(65536)
+                if not data:
+                    break
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        for s in [self.listen] + list(self.open):
+            s.close()
+
+
 class Scenario:
     def __init__(self, path, bindir, index, base):
         self.path, self.bin = path, bindir
@@ -868,6 +918,14 @@ class Scenario:
             self.servers[name].release.set()
         else:
             self.servers[name].release.clear()
+
+    def do_program(self, name, *words):
+        """A pod's application is this program; $OWN is the port that it is to listen on."""
+        self.pod(name)
+        own = free_port()
+        argv = [os.path.expandvars(w.replace("$OWN", str(own))) for w in words]
+        self.servers[name] = Program(argv, listening((self.app_address(name), self.port)), own,
+                                     open(self.dir + "/" + name + ".program", "wb"))
 
     def do_health(self, name, *words):
         """grpc.health.v1 at ADDRESS: SERVICE=STATUS..., again: changes what it says."""

@@ -233,8 +233,8 @@ class Connection:
                 block, self.block = self.block, b""
                 self.begin(sid, self.inflater.block(block), self.end)
         elif kind == 3:
-            self.streams.pop(sid, None)
-            self.server.resets.append(int.from_bytes(payload, "big"))
+            if self.streams.pop(sid, None):    # under way
+                self.server.resets.append(int.from_bytes(payload, "big"))
         elif kind == 4 and not flags & 1:
             self.settings(payload)
         elif kind == 6 and not flags & 1 and "mute" not in self.server.how:

@@ -96,8 +96,9 @@ h2-goaway-ignored^h2-goaway^proxy/upstream/h2_up.c^    list_leave(h2_user(h));^ 
 h2-cancel-silent^h2-resets^proxy/upstream/h2_up.c^        h2_reset(s, H2_CANCEL);^        h2_stream_set(s, NULL);
 h2-ping-unheard^h2-keepalive^proxy/upstream/h2_up.c^    if (u->ponged) {^    if (u) {
 h2-idle-for-ever^h2-keepalive^proxy/upstream/h2_up.c^    else if (busy)^    else if (t)
-h2-upgrade-websocket^h2-upgrade^proxy/stream.c^    if (s->req.upgrade.len)\n        return false;\n    if (p == PROG_HTTP^    if (p == PROG_HTTP
-h2-to-http2-ports^h2-upstream^proxy/stream.c^        return p != PROG_HTTP;^        return false;
+h2-upgrade-websocket^h2-upgrade^proxy/upstream/pool.c^    if (request->upgrade.len)\n        return false;^    (void)request;
+grpc-timeout-ignored^h2-grpc^proxy/stream.c^        ns = MAX(asked, 1);^        ns = MAX(ns, 0);
+h2-to-http2-ports^h2-upstream^proxy/upstream/pool.c^        return p != PROG_HTTP;^        return false;
 T
 }
 
