@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared: pairs of sidecars, each set up the same way.
 
-   client -> HTTP or TCP -> client side -> mutual TLS 1.3 -> server side -> application
+   client -> HTTP, HTTP/2 or TCP -> client side -> mutual TLS 1.3 -> server side -> application
 
 A peer knows how to configure itself, which command runs a side, at which addresses a side listens, and
 what is to be told about it. To compare one more, add a class and name it in PEERS.
@@ -16,7 +16,8 @@ import socket
 import subprocess
 import time
 
-HTTP, TCP, ADMIN = 18080, 18081, 18090
+HTTP, TCP, H2, ADMIN = 18080, 18081, 18082, 18090
+NGHTTPD = "/usr/sbin/nghttpd"    # the application behind H2; without it there is none
 ENVOY_VERSION = os.environ.get("ENVOY_VERSION", "1.40.0")
 CACHE = os.environ.get("TULLE_CACHE", os.path.expanduser("~/.cache/tulle"))
 SERVER_ID = "spiffe://cluster.local/ns/bench/sa/server"
@@ -124,6 +125,10 @@ class World:
         ports = ["%s:%d" % (self.ip(1), port) for port in (HTTP, TCP)]
         self.app = self.spawn([self.tool("backend")] + ports, "backend.log")
         wait_for((self.ip(1), HTTP), self.app)
+        if debian(NGHTTPD, "nghttp2-server") is None:
+            os.makedirs(self.path("h2"), exist_ok=True)
+            self.write("h2/index.html", "x" * 1024)
+            self.spawn([NGHTTPD, "--no-tls", "-a", self.ip(1), "-d", self.path("h2"), str(H2)], "nghttpd.log")
 
     def end(self):
         for p in list(self.processes):
@@ -265,7 +270,7 @@ class Tulle(Peer):
             "[{name: app, image: app}]}\nstatus: {phase: Running, podIP: %s, podIPs: [{ip: %s}], "
             "conditions: [{type: Ready, status: 'True'}]}\n---\n" %
             (side, side, side, self.ips[side], self.ips[side]) for side in ("client", "server"))
-        ports = [("http", 80, HTTP), ("tcp", 81, TCP)]
+        ports = [("http", 80, HTTP), ("tcp", 81, TCP), ("http2", 82, H2)]
         return pods + (
             "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: bench}\nspec: {clusterIP: "
             "10.96.0.1, clusterIPs: [10.96.0.1], selector: {app: server}, ports: [%s]}\n---\n"
@@ -289,7 +294,7 @@ class Tulle(Peer):
                 "--namespace", "bench", "--concurrency", str(self.workers), "--cert",
                 w.path(side + ".pem"), "--key", w.path(side + ".key"), "--roots", w.path("ca.pem"),
                 "--admin", "%s:%d" % (ip, ADMIN), "--metrics", "%s:%d" % (ip, ADMIN + 1)]
-        for port, service in ((HTTP, 80), (TCP, 81)):
+        for port, service in ((HTTP, 80), (TCP, 81), (H2, 82)):
             if side == "client":
                 argv += ["--outbound", "%s:%d=10.96.0.1:%d" % (ip, port, service)]
             else:
@@ -392,6 +397,7 @@ class Envoy(Peer):
                 "host_selection_retry_max_attempts": "5"}
         return {"name": "envoy.filters.network.http_connection_manager", "typed_config": self.typed(
             hcm, stat_prefix="outbound_80" if side == "client" else "inbound_80",
+            codec_type="HTTP2" if cluster.split("|")[1] == str(H2) else "AUTO",
             route_config={"name": "80", "validate_clusters": False, "virtual_hosts": [{
                 "name": "web.bench.svc.cluster.local:80", "domains": ["*"], "routes": [
                     {"name": "default", "match": {"prefix": "/"}, "route": route}]}]},
@@ -420,6 +426,10 @@ class Envoy(Peer):
                  4294967295)]},
              "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [
                  {"endpoint": {"address": self.socket(*up)}}]}]}}
+        if port == H2:
+            kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+            c["typed_extension_protocol_options"] = {kind: self.typed(
+                kind, explicit_http_config={"http2_protocol_options": {}})}
         if side == "client":
             c["transport_socket"] = self.tls(side, "upstream")
         else:
@@ -429,7 +439,7 @@ class Envoy(Peer):
     def configure(self):
         for side in ("client", "server"):
             listeners, clusters = [], []
-            for port, kind in ((HTTP, self.http), (TCP, self.tcp)):
+            for port, kind in ((HTTP, self.http), (TCP, self.tcp), (H2, self.http)):
                 name = ("outbound|%d||web" if side == "client" else "inbound|%d||") % port
                 chain = {"filters": [kind(side, name)]}
                 listener = {"name": "%s_%d" % (side, port), "address": self.socket(self.ips[side], port),
@@ -507,7 +517,7 @@ class HAProxy(Peer):
                 "  ssl-default-server-options ssl-min-ver TLSv1.3\n"
                 "defaults\n  log global\n  timeout connect 10s\n  timeout client 600s\n"
                 "  timeout server 600s\n  timeout http-keep-alive 600s\n")
-            for mode, port in (("http", HTTP), ("tcp", TCP)):
+            for name, mode, port in (("http", "http", HTTP), ("tcp", "tcp", TCP), ("h2", "http", H2)):
                 bind, server = "", ""
                 if side == "client":
                     to = "%s:%d" % (self.ips["server"], port)
@@ -517,9 +527,12 @@ class HAProxy(Peer):
                     to = "%s:%d" % (w.ip(1), port)
                     bind = " ssl crt %s ca-file %s verify required" % (w.path("server-dns.both"),
                                                                      w.path("ca.pem"))
+                if name == "h2":
+                    bind += " alpn h2" if bind else " proto h2"
+                    server += " alpn h2" if server else " proto h2"
                 text += ("frontend f%s\n  mode %s\n  option %slog\n  bind %s:%d%s\n"
                          "  default_backend b%s\nbackend b%s\n  mode %s\n%s  server s %s%s\n" %
-                         (mode, mode, mode, self.ips[side], port, bind, mode, mode, mode,
+                         (name, mode, mode, self.ips[side], port, bind, name, name, mode,
                           "  http-reuse always\n" if mode == "http" else "", to, server))
             w.write("haproxy-%s.cfg" % side, text)
 

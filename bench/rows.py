@@ -140,6 +140,45 @@ class Bulk(Row):
         return dict(cpu_per(got, got["bytes"] / 1e9 * 1000), mbps=got["bytes"] / 1e6 / got["seconds"])
 
 
+def cpu_seconds(pids):
+    """What these processes have used so far."""
+    total = 0
+    for pid in pids:
+        with open("/proc/%d/stat" % pid) as f:
+            total += sum(int(n) for n in f.read().rpartition(")")[2].split()[11:13])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+class Http2(Row):
+    key, title = "h2", "HTTP/2, 16 connections of 16 streams, as fast as it goes"
+    subjects = ["direct", "tulle", "envoy", "haproxy"]    # nginx speaks no HTTP/2 to servers
+    figures = (CPU, RPS)
+
+    def how(self):
+        return ("h2load, 1 KB answers of nghttpd with one thread; HTTP/2 on all three ways; %d requests, CPU in "
+                "the kernel's ticks" % self.requests())
+
+    def requests(self):
+        return 20000 if self.quick else 60000
+
+    def measure(self, world, peer):
+        if not os.path.exists(peers.NGHTTPD) or not shutil.which("h2load"):
+            raise Unable("missing: nghttp2-server, nghttp2-client")
+        n = self.requests()
+        argv = ["h2load", "-c", "16", "-m", "16", "-t", "1", "-H", ":authority: " + HOST, "-n"]
+        url = "http://%s/index.html" % peer.at("client", peers.H2)
+        subprocess.run(argv + ["3000", url], stdout=subprocess.DEVNULL, check=True, timeout=60)
+        before = cpu_seconds(peer.all_pids())
+        out = subprocess.run(argv + [str(n), url], stdout=subprocess.PIPE, text=True, check=True,
+                             timeout=120).stdout
+        used = cpu_seconds(peer.all_pids()) - before
+        done = int(re.search(r"(\d+) succeeded", out).group(1))
+        if done < 0.999 * n or "status codes: %d 2xx" % done not in out:
+            raise RuntimeError("%d of %d requests: %s" % (done, n, " ".join(re.findall(r"status codes: .*", out))))
+        rate = float(re.search(r"finished in .*?, ([\d.]+) req/s", out).group(1))
+        return dict({"rps": rate}, **({"cpu": used * 1e6 / n} if used else {}))
+
+
 class NewConnections(Row):
     key, title = "new-mtls", "New mutual TLS connections, as configured"
     figures = (Figure("cpu", "CPU of the pair per connection", "µs", 0),
@@ -451,7 +490,7 @@ def make(quick):
             [Http(quick, n) for n in (1, 16, 64, 256)] +
             [Rate(quick, 1000, ["direct", "relay"] + PAIRS),
              # Envoy's pair needs more than the two cores of a small machine for this one.
-             Rate(quick, 5000, ["direct", "relay", "tulle", "haproxy", "nginx"]), Bulk(quick), NewConnections(quick), Handshake(quick),
+             Rate(quick, 5000, ["direct", "relay", "tulle", "haproxy", "nginx"]), Bulk(quick), Http2(quick), NewConnections(quick), Handshake(quick),
              Syscalls(quick)])
 
 
