@@ -92,7 +92,6 @@ paths-as-they-come^authz^proxy/stream.c^    if (slice_eq(norm, path))\n^    if (
 h2-room^h2-streams^proxy/upstream/h2_up.c^while (u && (conn_room(u) == 0^while (u && (conn_room(u) == 12345
 h2-max-streams^h2-pool^proxy/upstream/h2_up.c^    if (pool->max_streams)^    if (pool->max_streams > 1000)
 h2-refused-not-again^h2-goaway^proxy/stream.c^bool again = why == UP_FAIL_REFUSED ||^bool again =
-h2-goaway-ignored^h2-goaway^proxy/upstream/h2_up.c^    list_leave(h2_user(h));^    (void)h;
 h2-cancel-silent^h2-resets^proxy/upstream/h2_up.c^        h2_reset(s, H2_CANCEL);^        h2_stream_set(s, NULL);
 h2-ping-unheard^h2-keepalive^proxy/upstream/h2_up.c^    if (u->ponged) {^    if (u) {
 h2-idle-for-ever^h2-keepalive^proxy/upstream/h2_up.c^    else if (busy)^    else if (t)
