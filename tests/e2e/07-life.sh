@@ -294,7 +294,7 @@ churn() {
 down() { scale "$1" 1; }
 for form in native classic; do
     check "$form: the client's proxy knows" eventually 10 answers 200 "$life" "$loader" "http://web-$form/"
-    load_start "$out.$form" "$life" "$loader" --rate 100 --seconds 50 "http://web-$form/"
+    load_start "$out.$form" "$life" "$loader" --rate 100 --seconds 90 "http://web-$form/"
 done
 sleep 1
 check "restart under 100 requests a second" both roll

@@ -28,7 +28,7 @@ case_ "and nothing but notes when the files are all there is" 0 "TUL0006" \
     "$tulle" analyze --complete -f examples/shop -f examples/seed
 case_ "an error makes it fail" 1 "[IST0106] (Gateway default/g $work/bad.yaml:1) spec.servers: must hold" \
     bash -c "echo '{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: g}, spec: {}}' >$work/bad.yaml; exec $tulle analyze -f $work/bad.yaml"
-case_ "from a warning on, when asked" 1 "" "$tulle" analyze --failure-threshold warning -f examples/kinds/gateway.yaml
+case_ "from a warning on, when asked" 1 "" "$tulle" analyze --failure-threshold warning -f examples/kinds/telemetry.yaml
 case_ "standard input, and a namespace for objects without one" 1 "(Gateway team/g -:1)" \
     bash -c "$tulle analyze -n team -f - <$work/bad.yaml"
 sed 's/{name: g}/{name: g, annotations: {galley.istio.io\/analyze-suppress: "IST0106, TUL0004, IST0133"}}/' \

@@ -8,7 +8,7 @@
 #include "tests/unit/lib/tls/pki.h"
 #include "tests/unit/tcase.h"
 
-static char dir[] = "/tmp/tulle-origin-XXXXXX";
+static char dir[64];
 static struct pki_ca ca;
 
 static struct slice file(struct arena *a, const char *name, const char *text)
@@ -25,7 +25,7 @@ static struct slice file(struct arena *a, const char *name, const char *text)
 static void setup(void)
 {
     log_threshold = LOG_ERROR;
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    ck_assert_ptr_nonnull(mkdtemp(strcpy(dir, "/tmp/tulle-origin-XXXXXX")));
     ca = pki_ca("td");
 }
 
