@@ -14,7 +14,7 @@ struct command {
     const char *name, *summary, *usage;
     int (*run)(int argc, char **argv); /* argv[0] is the verb; the exit code */
 };
-extern const struct command cmd_analyze, cmd_check, cmd_compile, cmd_install, cmd_uninstall,
+extern const struct command cmd_analyze, cmd_ca, cmd_check, cmd_compile, cmd_install, cmd_uninstall,
     cmd_upgrade;
 
 enum { EXIT_USAGE = 2 };

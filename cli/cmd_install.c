@@ -546,6 +546,7 @@ static int remove_written(struct cluster *c, struct err *err)
     } rows[] = {
         {KUBE_MESH, "default"},
         {KUBE_SECRET, "tulle-ca"},
+        {KUBE_SECRET, "tulle-ca-rotation"},
         {KUBE_SECRET, "tulle-injector-certs"},
         {KUBE_CONFIG_MAP, "tulle-injector"},
         {KUBE_LEASE, "tulle-operator"},

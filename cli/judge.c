@@ -498,6 +498,22 @@ static void judge_listed(const json_t *mesh, struct report *r, const char *key, 
         report_ok(r, what);
 }
 
+/* A change of the CA waits for proxies, and should not for long. */
+static void judge_rotation(const json_t *mesh, struct report *r)
+{
+    static const char what[] = "no change of the CA is under way";
+    const json_t *ca = at(mesh, "status", "ca");
+    const char *state = text_at(ca, "state", NULL);
+    if (!*state)
+        return; /* the operator has not said yet */
+    if (strcmp(state, "Steady") == 0)
+        report_ok(r, what);
+    else
+        report_bad(r, CHECK_WARN, what, "tulle ca status; kubectl logs POD -c istio-proxy of those that lag",
+                   "%s since %s, %s proxies have followed", state, text_at(ca, "since", NULL),
+                   text_at(ca, "proxies", NULL));
+}
+
 void judge_mesh(const json_t *facts, struct report *r)
 {
     const json_t *now = at(facts, "now", NULL), *mesh = at(facts, "mesh", NULL);
@@ -511,10 +527,11 @@ void judge_mesh(const json_t *facts, struct report *r)
     report_section(r, "certificates");
     if (fact(facts, r, "ca", "the root's end is far")) {
         judge_end(r, "the root's end is far", at(facts, "ca", "root"), now, 60,
-                  "rotate the root before it ends (docs/upgrade.md)");
+                  "tulle ca rotate (docs/identity.md)");
         judge_end(r, "the issuer's end is far", at(facts, "ca", "notAfter"), now, 60,
-                  "rotate the root before it ends (docs/upgrade.md)");
+                  "tulle ca rotate (docs/identity.md)");
     }
+    judge_rotation(mesh, r);
     if (fact(facts, r, "webhook", "the webhooks' certificate is valid"))
         judge_end(r, "the webhooks' certificate is valid", at(facts, "webhook", "notAfter"), now, 1,
                   "the operator renews it by itself: see its log");

@@ -10,7 +10,7 @@
 #include "lib/data/json.h"
 
 static const struct command *const commands[] = {&cmd_install, &cmd_upgrade, &cmd_uninstall,
-                                                 &cmd_check,   &cmd_analyze, &cmd_compile};
+                                                 &cmd_check,   &cmd_ca,      &cmd_analyze, &cmd_compile};
 
 static int help(FILE *to)
 {

@@ -100,6 +100,7 @@ static int remove_all(struct kube_client *k, struct loop *loop, const char *ns, 
         {KUBE_SECRET, ns, NAME_WEBHOOK_SECRET},
         {KUBE_CONFIG_MAP, ns, NAME_INJECTOR},
         {KUBE_LEASE, ns, NAME_OPERATOR},
+        {KUBE_SECRET, ns, NAME_CA_ROTATION},
         {KUBE_SECRET, ns, NAME_CA_SECRET},
     };
     int rc = stop_operator(k, loop, ns, err);

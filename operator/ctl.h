@@ -13,6 +13,8 @@
 #include "operator/replicas.h"
 #include "operator/signer.h"
 
+struct ctl_ca;
+
 /* What all controllers share; borrowed from main. */
 struct op {
     struct loop *loop;
@@ -23,6 +25,7 @@ struct op {
     struct push *push;
     struct replicas *replicas; /* NULL with a folder of files */
     struct opm metrics;
+    struct ctl_ca *ca;
     const char *ns, *pod, *revision, *cluster_id;
     const char *proxy_image, *pull_policy;
     bool leader;
@@ -62,6 +65,17 @@ void ctl_webhook_leader(struct ctl_webhook *c, bool leader);
 const char *ctl_webhook_foreign(const struct ctl_webhook *c);
 int64_t ctl_webhook_not_after(const struct ctl_webhook *c); /* 0 = no certificate seen */
 void ctl_webhook_free(struct ctl_webhook *c);
+
+/* How many proxies follow the CA's change. */
+struct ca_progress {
+    unsigned followed, proxies;
+};
+struct ctl_ca;
+/* `moved`: the counts did. Works without an API server, too. */
+int ctl_ca_new(struct op *op, void (*moved)(void *user), void *user, struct ctl_ca **ret,
+               struct err *err);
+struct ca_progress ctl_ca_progress(const struct ctl_ca *c);
+void ctl_ca_free(struct ctl_ca *c);
 
 struct ctl_injector;
 int ctl_injector_new(struct op *op, struct ctl_injector **ret, struct err *err);

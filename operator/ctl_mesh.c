@@ -14,7 +14,9 @@
 #define KEY SL(NAME_MESH)
 #define SETTLE_NS (500 * NS_PER_MS)
 #define RECHECK_NS (60 * NS_PER_S)
-#define EXPIRY_ALARM_NS (INT64_C(30) * 24 * 3600 * NS_PER_S)
+#define DAY_NS (INT64_C(24) * 3600 * NS_PER_S)
+#define ROOT_ALARM_NS (60 * DAY_NS)
+#define ISSUER_ALARM_NS (30 * DAY_NS)
 #define EDGES_NS (5 * NS_PER_S) /* looked for at most so often: it takes a look at every endpoint */
 enum { PODS_LISTED = 50, EDGES_LISTED = 50, PROBLEMS_MAX = 50 };
 
@@ -72,13 +74,13 @@ json_t *mesh_status(const struct mesh_seen *s)
     json_t *conditions = kube_conditions(json_object_get(s->old, "conditions"), want,
                                          ready && n ? 2 : 1, s->now_s * NS_PER_S);
     return json_pack("{s:o*, s:i, s:s, s:s, s:s, s:i, s:O?, s:O?, s:O?, s:O?, s:{s:i, s:i, s:i, s:s}, "
-                     "s:s}",
+                     "s:s, s:O*}",
                      "conditions", conditions, "observedGeneration", (int)s->generation, "version",
                      s->version, "message", message, "mtls", mode_name(s->mode),
                      "problemCount", (int)n, "problems", s->problems, "stalePods", s->stale,
                      "barePods", s->bare, "plaintextEdges", s->edges, "proxies", "total", (int)s->total, "ready",
                      (int)s->ready, "connected", (int)s->connected, "summary", summary,
-                     "rootFingerprint", s->fingerprint);
+                     "rootFingerprint", s->fingerprint, "ca", s->ca);
 }
 
 /* --- what is seen -------------------------------------------------------------------------------------------------- */
@@ -159,9 +161,19 @@ static void problems_seen(struct ctl_mesh *c, const struct mesh_seen *s, json_t 
 
     if (st.alarm[0])
         problem(list, "CA: %s", st.alarm);
-    if (st.ready && st.not_after_ns - now < EXPIRY_ALARM_NS)
-        problem(list, "CA: its certificate ends in %lld days",
-                (long long)((st.not_after_ns - now) / NS_PER_S / 86400));
+    if (st.ready && st.root_end_ns - now < ROOT_ALARM_NS)
+        problem(list, "CA: a root of the mesh ends in %lld days: change it (docs/identity.md)",
+                (long long)((st.root_end_ns - now) / DAY_NS));
+    if (st.ready && st.chain_end_ns - now < ISSUER_ALARM_NS && st.chain_end_ns < st.root_end_ns)
+        problem(list, "CA: its certificate ends in %lld days: renew it (docs/identity.md)",
+                (long long)((st.chain_end_ns - now) / DAY_NS));
+    int64_t least = index_mesh(op->model.index)->rotation_step_ns;
+    if (st.ready && st.step != ROTATION_NONE && now - st.since_s * NS_PER_S > 10 * least) {
+        struct ca_progress p = ctl_ca_progress(op->ca);
+        problem(list, "CA: its change waits for %u of %u proxies since %lld minutes",
+                p.proxies - MIN(p.followed, p.proxies), p.proxies,
+                (long long)((now / NS_PER_S - st.since_s) / 60));
+    }
     if (hook && hook - now < WEBHOOK_LIFE_S / 6 * NS_PER_S)
         problem(list, "the webhook's certificate ends in %lld days and was not renewed",
                 (long long)((hook - now) / NS_PER_S / 86400));
@@ -242,6 +254,9 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
     const char *known = json_string_value(json_object_get(old, "rootFingerprint"));
     if (!st.ready && known)
         s.fingerprint = known; /* what workloads trust is not forgotten */
+    struct ca_progress progress = ctl_ca_progress(op->ca);
+    CLEANUP(json_freep) json_t *ca = ca_status(&st, &progress);
+    s.ca = ca ? ca : json_object_get(old, "ca");
     pods_seen(&op->model, &s, bare, stale);
     int64_t again = edges_seen(c);
     if (again)

@@ -44,7 +44,10 @@ struct mesh_seen {
     const char *fingerprint, *version;
     unsigned total, ready, connected, bare_n, stale_n;
     const json_t *bare, *stale, *edges, *problems; /* arrays; problems in the order of weight */
+    const json_t *ca; /* NULL: not known */
     bool ca_ready;
 };
+/* status.ca; a new reference, NULL when the CA is not known. */
+json_t *ca_status(const struct signer_state *st, const struct ca_progress *p);
 /* A new status; a new reference. */
 json_t *mesh_status(const struct mesh_seen *seen);

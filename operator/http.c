@@ -70,6 +70,14 @@ static void extra(void *user, struct metrics_writer *w)
     };
     for (size_t i = 0; i < N_OF(rows); i++)
         sample(w, rows[i].name, rows[i].help, rows[i].type, rows[i].v);
+    struct signer_state ca = signer_state(op->signer);
+    struct ca_progress ca_progress = ctl_ca_progress(op->ca);
+    sample(w, "tulle_ca_rotation_step", "0: one CA; 1: all learn the new root; 2: all renew",
+           METRIC_GAUGE, (double)ca.step);
+    sample(w, "tulle_ca_rotation_proxies", "Proxies that have to follow the step", METRIC_GAUGE,
+           ca_progress.proxies);
+    sample(w, "tulle_ca_rotation_followed", "Proxies that have followed it", METRIC_GAUGE,
+           ca_progress.followed);
     if (p->opts.source) {
         struct source_stats s = source_stats(p->opts.source);
         sample(w, "tulle_operator_watch_events_total", "Events of watches", METRIC_COUNTER,

@@ -50,7 +50,8 @@ static void signer_changed(void *user)
     struct signer_state st = signer_state(o->op.signer);
     if (st.ready) {
         push_set_roots(o->op.push, slice_str(st.roots_pem));
-        metrics_set(o->op.metrics.plain, OPM_ROOT_EXPIRY, (double)(st.not_after_ns / NS_PER_S));
+        metrics_set(o->op.metrics.plain, OPM_ROOT_EXPIRY, (double)(st.root_end_ns / NS_PER_S));
+        metrics_set(o->op.metrics.plain, OPM_CHAIN_EXPIRY, (double)(st.chain_end_ns / NS_PER_S));
         if (o->serve)
             serve_renew(o->serve);
         if (o->rootcert)
@@ -88,6 +89,13 @@ static void replica_touched(void *user, struct slice key)
 }
 
 static void replica_proxies(void *user)
+{
+    struct operator *o = user;
+    if (o->mesh)
+        ctl_mesh_changed(o->mesh);
+}
+
+static void ca_moved(void *user)
 {
     struct operator *o = user;
     if (o->mesh)
@@ -300,6 +308,8 @@ static int start(struct operator *o, struct err *err)
         return -1;
     if ((o->op.kube && replicas_make(o, err) < 0) || listen_all(o, err) < 0)
         return -1;
+    if (ctl_ca_new(&o->op, ca_moved, o, &o->op.ca, err) < 0)
+        return -1;
     int rc = o->op.kube ? kube_start(o, err)
                         : source_dir(o->op.loop, o->opts.config_dir, &o->op.model, &o->source, err);
     if (rc == 0)
@@ -310,6 +320,7 @@ static int start(struct operator *o, struct err *err)
 static void finish(struct operator *o)
 {
     pages_free(o->pages);
+    ctl_ca_free(o->op.ca);
     ctl_status_free(o->status);
     ctl_mesh_free(o->mesh);
     ctl_injector_free(o->injector);

@@ -20,7 +20,8 @@ static const struct metric_def plain[] = {
     [OPM_CSR_PARSE_FAILS] = COUNTER("citadel_server_csr_parsing_err_count", "Signing requests that could not be read"),
     [OPM_ID_FAILS]        = COUNTER("citadel_server_id_extraction_err_count", "Signing requests for another identity than the token's"),
     [OPM_SIGN_OK]         = COUNTER("citadel_server_success_cert_issuance_count", "Certificates issued"),
-    [OPM_ROOT_EXPIRY]     = GAUGE("citadel_server_root_cert_expiry_timestamp", "Seconds since 1970 at which the CA's certificate ends"),
+    [OPM_ROOT_EXPIRY]     = GAUGE("citadel_server_root_cert_expiry_timestamp", "Seconds since 1970 at which the first root in use ends"),
+    [OPM_CHAIN_EXPIRY]    = GAUGE("citadel_server_cert_chain_expiry_timestamp", "Seconds since 1970 at which the first certificate of the CA's chain ends"),
 };
 static const struct metric_def sign_err[]  = {COUNTER("citadel_server_csr_sign_err_count", "Signing requests that failed, by error")};
 static const struct metric_def rest[]      = {COUNTER("rest_client_requests_total", "Requests to the API server")};

@@ -6,6 +6,7 @@
 #define NAME_NAMESPACE "tulle-system"
 #define NAME_OPERATOR "tulle-operator"
 #define NAME_CA_SECRET "tulle-ca"
+#define NAME_CA_ROTATION "tulle-ca-rotation"
 #define NAME_WEBHOOK_SECRET "tulle-injector-certs"
 #define NAME_INJECTOR "tulle-injector"
 #define NAME_INJECTOR_KEY "settings"

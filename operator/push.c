@@ -104,6 +104,11 @@ void push_set_roots(struct push *p, struct slice roots_pem)
         return;
     mem_free(p->roots);
     p->roots = roots;
+    push_settings_changed(p);
+}
+
+void push_settings_changed(struct push *p)
+{
     for (struct map_entry *e = NULL; (e = map_next(&p->cache, e));)
         if (((struct res *)e->value)->kind == PROG_SETTINGS)
             res_mark(p, e->value);

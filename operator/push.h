@@ -36,13 +36,23 @@ int push_new(struct loop *loop, const struct push_opts *opts, struct push **ret,
 void push_free(struct push *p);
 /* The trust bundle; copied. */
 void push_set_roots(struct push *p, struct slice roots_pem);
+/* Proxies with a certificate by another CA than this one renew it soon; 0: nobody has to. */
+void push_set_issuer(struct push *p, uint32_t issuer, uint32_t renew_within_s);
+/* Proxies that are connected; that acknowledged the Settings as they are now; whose certificate is by
+ * that issuer. */
+struct push_ca_tally {
+    unsigned proxies, acked, held;
+};
+void push_ca_tally(struct push *p, uint32_t issuer, struct push_ca_tally *ret);
 /* Before this, streams are turned away: an index that is not complete would take routes away. */
 void push_set_ready(struct push *p);
 /* The index changed. */
 void push_changed(struct push *p, const struct index_changes *c);
 /* A new stream of the peer with that SPIFFE id (empty: none, which is refused). It ends with the
- * certificate that it was authenticated by (civil time; 0: never): who has a newer one has come anew. */
-void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, int64_t not_after_ns);
+ * certificate that it was authenticated by (civil time; 0: never): who has a newer one has come anew.
+ * `issuer`: as tls_chan_peer_issuer. */
+void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, int64_t not_after_ns,
+               uint32_t issuer);
 
 /* Proxies that are interested in an object at this generation. */
 struct push_tally {

@@ -249,7 +249,8 @@ static void certificate_ended(struct loop_timer *t)
                 "the certificate has ended: come back with a new one");
 }
 
-void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, int64_t not_after_ns)
+void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, int64_t not_after_ns,
+               uint32_t issuer)
 {
     if (!spiffe_id.len) {
         grpc_fail(s, GRPC_UNAUTHENTICATED, "a workload certificate is needed");
@@ -276,6 +277,7 @@ void push_open(struct push *p, struct grpc_stream *s, struct slice spiffe_id, in
     buf_init(&c->early, EARLY_MAX);
     c->push = p;
     c->stream = s;
+    c->issuer = issuer;
     c->connected_ns = loop_now(p->loop);
     c->next = p->clients;
     c->pprev = &p->clients;

@@ -65,6 +65,7 @@ struct client {
     char *spiffe, *ns, *pod, *version, *workload;
     struct ipaddr ip;
     struct labels_id labels;
+    uint32_t issuer;           /* of its certificate */
     struct subs subs;
     uint64_t nonce;            /* of the unanswered push, 0 = none */
     int64_t sent_ns, connected_ns;
@@ -85,6 +86,7 @@ struct push {
     struct loop *loop;
     struct push_opts opts;
     char *roots;
+    uint32_t issuer, renew_within_s;
     bool ready, freeing;
     struct map cache;          /* id -> struct res */
     struct tokens deps, objects, pods;
@@ -98,6 +100,9 @@ struct push {
     uint64_t last_nonce, epoch, n_orphans;
     struct push_stats stats;
 };
+
+/* Settings are compiled again, soon. */
+void push_settings_changed(struct push *p);
 
 /* --- push_res.c --- */
 /* The resource of a client's class, made and compiled when it is new. NULL: a key that is none, or no

@@ -265,6 +265,8 @@ static enum outcome res_compile(struct push *p, struct res *r, const struct clie
     struct compile_input in = {
         .index = p->opts.index,
         .roots_pem = slice_str(p->roots),
+        .issuer = p->issuer,
+        .renew_within_s = p->renew_within_s,
         .cluster_name = slice_str(p->opts.cluster_name),
     };
     enum prog_state state = r->state;

@@ -35,6 +35,8 @@ struct reporter { /* another replica, while we hold the Lease */
     struct grpc_stream *stream;
     char *pod;
     size_t proxies;
+    char bundle[65]; /* that its proxies are told, and its signer's issuer */
+    uint32_t issuer, acked, held;
     struct map tallies; /* "Kind ns/name" -> struct tally */
 };
 
@@ -148,6 +150,13 @@ static void on_report(struct grpc_stream *s, struct slice msg)
     }
     for (size_t i = 0; rc == 0 && i < m->n_tally; i++)
         rc = take_tally(p, m->tally[i]);
+    if (rc == 0) {
+        if (!slice_copy(slice_str(m->bundle), p->bundle, sizeof p->bundle))
+            p->bundle[0] = '\0';
+        p->issuer = m->issuer;
+        p->acked = m->bundle_acked;
+        p->held = m->issuer_held;
+    }
     if (rc == 0 && p->proxies != m->proxies) {
         p->proxies = m->proxies;
         if (r->opts.proxies)
@@ -236,6 +245,15 @@ size_t replicas_proxies(const struct replicas *r)
     return n;
 }
 
+void replicas_ca(const struct replicas *r, const char *bundle, uint32_t issuer, unsigned *ret_acked,
+                 unsigned *ret_held)
+{
+    for (const struct reporter *p = r ? r->reporters : NULL; p; p = p->next) {
+        *ret_acked += strcmp(p->bundle, bundle) == 0 ? p->acked : 0;
+        *ret_held += p->issuer == issuer ? p->held : 0;
+    }
+}
+
 size_t replicas_count(const struct replicas *r)
 {
     return r ? r->n_reporters : 0;
@@ -307,6 +325,13 @@ static void report(struct loop_timer *t)
         return;
     m.replica = (char *)(uintptr_t)r->opts.pod;
     m.proxies = (uint32_t)push_stats(r->opts.push).clients;
+    struct signer_state ca = signer_state(r->opts.signer);
+    struct push_ca_tally ca_tally;
+    push_ca_tally(r->opts.push, ca.issuer, &ca_tally);
+    m.bundle = ca.fingerprint;
+    m.bundle_acked = ca_tally.acked;
+    m.issuer = ca.issuer;
+    m.issuer_held = ca_tally.held;
     m.tally = tallies;
     for (struct map_entry *e = NULL;
          m.n_tally < TALLIES_PER_REPORT && (e = map_next(&r->dirty, e));) {

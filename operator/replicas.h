@@ -42,4 +42,7 @@ void replicas_add(const struct replicas *r, enum index_kind kind, struct slice n
                   struct slice name, int64_t generation, struct push_tally *to);
 /* Proxies connected to the others. */
 size_t replicas_proxies(const struct replicas *r);
+/* Those of them that acknowledged this bundle, and that hold a certificate by this issuer. */
+void replicas_ca(const struct replicas *r, const char *bundle, uint32_t issuer, unsigned *ret_acked,
+                 unsigned *ret_held);
 size_t replicas_count(const struct replicas *r); /* others that report */

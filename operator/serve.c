@@ -63,7 +63,8 @@ static void on_call(struct grpc_conn *c, struct grpc_stream *stream, struct slic
     struct peer *p = grpc_conn_user(c);
     if (slice_is(path, PUSH_PATH))
         push_open(p->serve->opts.push, stream, tls_chan_peer_spiffe(grpc_conn_chan(c)),
-                  tls_chan_peer_not_after_ns(grpc_conn_chan(c)));
+                  tls_chan_peer_not_after_ns(grpc_conn_chan(c)),
+                  tls_chan_peer_issuer(grpc_conn_chan(c)));
     else if (slice_is(path, REPLICAS_PATH) && p->serve->opts.replicas)
         replicas_open(p->serve->opts.replicas, stream,
                       tls_chan_peer_spiffe(grpc_conn_chan(c)));

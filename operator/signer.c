@@ -29,6 +29,8 @@ struct signer {
     uint64_t last_id;
     bool ready, dead;
     char *roots, fingerprint[65];
+    struct signer_news news;
+    struct signer_told told;
     char alarm[300];
     int64_t not_after_ns;
     char *in; /* SIGNER_MSG_MAX */
@@ -85,6 +87,10 @@ static void take_news(struct signer *s, const struct signer_answer *a, struct sl
     } else {
         static const char hex[] = "0123456789abcdef";
         unsigned char sum[32];
+        if (text.len < sizeof s->news)
+            return;
+        memcpy(&s->news, text.p, sizeof s->news);
+        text = slice_skip(text, sizeof s->news);
         char *roots = mem_strndup(text.p, text.len);
         if (!roots)
             return;
@@ -191,10 +197,27 @@ struct signer_state signer_state(const struct signer *s)
         .ready = s->ready,
         .roots_pem = s->roots,
         .not_after_ns = s->not_after_ns,
+        .chain_end_ns = s->news.chain_end_ns,
+        .root_end_ns = s->news.root_end_ns,
+        .since_s = s->news.since_s,
+        .due_s = s->news.due_s,
+        .issuer = s->news.issuer,
+        .step = s->news.step,
+        .next = s->news.next,
+        .retiring = s->news.retiring,
         .alarm = s->alarm,
     };
     memcpy(st.fingerprint, s->fingerprint, sizeof st.fingerprint);
+    memcpy(st.issuer_print, s->news.issuer_print, sizeof st.issuer_print);
     return st;
+}
+
+void signer_tell(struct signer *s, const struct signer_told *told)
+{
+    if (s->dead || memcmp(told, &s->told, sizeof s->told) == 0)
+        return;
+    if (send(s->pipe.fd, told, sizeof *told, MSG_NOSIGNAL) == sizeof *told)
+        s->told = *told; /* a full pipe: it is told again */
 }
 
 int signer_issue(struct signer *s, const struct signer_ask *ask, signer_done_fn *done, void *user,

@@ -10,6 +10,7 @@
 #include "lib/base/err.h"
 #include "lib/base/slice.h"
 #include "lib/io/loop.h"
+#include "operator/rotation.h"
 
 struct signer_opts {     /* borrowed; the child copies what it needs by being forked */
     const char *ns;      /* namespace of the Secrets */
@@ -43,10 +44,33 @@ struct signer_state {
     const char *roots_pem; /* trust bundle, "" before it is known */
     char fingerprint[65];  /* SHA-256 of the bundle, hex; "" before */
     int64_t not_after_ns;  /* end of the issuing certificate, civil time */
+    int64_t chain_end_ns;  /* earliest end of its chain, itself and its root included */
+    int64_t root_end_ns;   /* earliest end of a root that is in use */
+    int64_t since_s;       /* when the step of a rotation began, civil time; 0: never */
+    int64_t due_s;         /* when the operator will make another root; 0: it will not */
+    uint32_t issuer;       /* key identifier of who signs, as tls_chan_peer_issuer tells it */
+    enum rotation_step step;
+    uint32_t next, retiring; /* bit i: the bundle's certificate i is coming, or going */
+    char issuer_print[65]; /* SHA-256 of the issuing certificate */
     const char *alarm;     /* "" or what is wrong: the Secret is missing, denied, broken */
 };
 /* Texts are borrowed until `changed` is called again. */
 struct signer_state signer_state(const struct signer *s);
+
+/* What the parent knows and the child does not. */
+struct signer_told {
+    uint64_t zero;          /* no question has this id */
+    bool lead;              /* this replica decides; with a folder of files always */
+    bool followed;          /* every proxy of the mesh did what `step` asks for... */
+    uint32_t issuer;        /* ...with this CA... */
+    char bundle[65];        /* ...and this bundle (signer_state.fingerprint) */
+    enum rotation_step step;
+    unsigned percent;
+    int64_t step_s, life_s; /* of a step, at least and at most */
+    char request[64];       /* for another root */
+};
+/* Tell the child, when it is news. */
+void signer_tell(struct signer *s, const struct signer_told *told);
 
 struct signer_ask {
     struct slice spki;     /* DER */

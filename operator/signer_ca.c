@@ -33,18 +33,14 @@ size_t pem_split(struct slice bundle, struct slice *ret, size_t cap)
     return n;
 }
 
-void signer_ca_fini(struct signer_ca *ca)
+/* Certificate, intermediates, and the root that they lead to: each once. */
+static char *chain_of(struct slice cert, struct slice chain, struct slice all)
 {
-    tls_pem_free(ca->key);
-    mem_free(ca->cert);
-    mem_free(ca->chain);
-    mem_free(ca->roots);
-    *ca = (struct signer_ca){0};
-}
-
-/* Certificate, intermediates, root: each once. */
-static char *chain_of(struct slice cert, struct slice chain, struct slice roots)
-{
+    struct slice root[CHAIN_MAX], roots = SLICE_NULL;
+    size_t n_roots = pem_split(all, root, N_OF(root));
+    for (size_t i = 0; i < n_roots && !roots.len; i++)
+        if (x509_anchored(cert, chain, root[i]))
+            roots = root[i];
     struct slice seen[CHAIN_MAX * 2], from[] = {cert, chain, roots};
     size_t n = 0;
     CLEANUP(buf_freep) struct buf b;
@@ -67,6 +63,8 @@ static char *chain_of(struct slice cert, struct slice chain, struct slice roots)
     }
     return buf_take(&b, NULL);
 }
+
+static const char *const probe_names[] = {"probe.invalid", NULL};
 
 int signer_ca_of(struct slice key, struct slice cert, struct slice chain, struct slice roots,
                  struct signer_ca *ret, struct err *err)
@@ -94,6 +92,19 @@ int signer_ca_of(struct slice key, struct slice cert, struct slice chain, struct
     if (x509_key_spki(ca.key, spki, sizeof spki, &len, err) < 0) {
         signer_ca_fini(&ca);
         return err_wrap(err, "ca-key.pem");
+    }
+    /* What cannot sign must not come into force: try it, at a time at which it is good. */
+    char *leaf = NULL;
+    struct x509_issue probe = {.ca_key_pem = ca.key, .ca_cert_pem = ca.cert,
+                               .spki = slice_of(spki, len), .dns = probe_names,
+                               .wall_ns = info.not_after_ns - 60 * NS_PER_S, .life_s = 30};
+    int rc = x509_issue(&probe, &leaf, err);
+    mem_free(leaf);
+    if (rc == 0 && !x509_anchored(cert, chain, roots))
+        rc = err_set(err, ERR_INVALID, "ca-cert.pem does not lead to a root in root-cert.pem");
+    if (rc < 0) {
+        signer_ca_fini(&ca);
+        return -1;
     }
     *ret = ca;
     return 0;
@@ -172,6 +183,10 @@ enum err_code signer_answer_of(const struct signer_ca *ca, struct slice message,
         struct spiffe_id id;
         if (spiffe_parse(slice_str(names), &id) != ERR_OK || !id.ns.len || !id.sa.len)
             return fail(ret_text, ERR_INVALID, "no workload's SPIFFE id");
+        if (ca->paused)
+            return fail(ret_text, ERR_UNAVAILABLE,
+                        "the CA changed and its old key is gone: certificates for workloads wait "
+                        "until every proxy trusts the new root");
         in.spiffe_id = names;
         in.client = true;
     } else {

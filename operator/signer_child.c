@@ -1,52 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The signer's own process: reads or makes the CA, answers questions, ends with its parent. */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
-#include "lib/data/base64.h"
-#include "lib/data/json.h"
-#include "lib/kube/apply.h"
 #include "lib/tls/x509.h"
-#include "operator/files.h"
-#include "operator/names.h"
-#include "operator/signer_int.h"
+#include "operator/signer_store.h"
 
-#define CHECK_OK_NS (60 * NS_PER_S)    /* how often the Secret is compared with what is held */
+#define CHECK_OK_NS (15 * NS_PER_S)    /* how often what is stored is compared with what is held */
+#define CHECK_BUSY_NS (1 * NS_PER_S) /* while the CA changes */
 #define CHECK_BAD_NS (2 * NS_PER_S)
-enum { PEM_MAX = 64 * 1024 };
-static const char *const parts[] = {"ca-key.pem", "ca-cert.pem", "cert-chain.pem", "root-cert.pem"};
 
 struct child {
     const struct signer_opts *opts;
     struct clock clock;
     struct loop *loop;
     struct loop_io io;
-    struct kube_config *config;
-    struct kube_client *kube;
-    struct signer_ca ca;
-    char told[300]; /* last alarm, so that it is told once */
+    struct signer_store store;
+    struct signer_ca ca;      /* that signs */
+    struct signer_ca desired; /* that is stored */
+    struct rotation record;
+    bool has_record;
+    bool made;    /* by this process */
+    char *bundle; /* as told */
+    struct signer_news news;
+    int64_t not_after_ns; /* of the certificate that signs */
+    struct signer_told told;
+    int64_t next_ns;
+    char alarm[300]; /* last one, so that it is told once */
     char *in;
 };
 
-static void tell(struct child *c, uint64_t id, enum err_code code, const char *text,
+static void tell(struct child *c, uint64_t id, enum err_code code, struct slice text,
                  int64_t not_after_ns)
 {
     CLEANUP(buf_freep) struct buf b;
-    struct signer_answer a = {id, not_after_ns, (uint32_t)code, (uint32_t)strlen(text)};
+    struct signer_answer a = {id, not_after_ns, (uint32_t)code, (uint32_t)text.len};
     buf_init(&b, SIGNER_MSG_MAX);
     buf_add(&b, &a, sizeof a);
-    buf_add_str(&b, text);
+    buf_add_slice(&b, text);
     for (int tries = 0; tries < 50; tries++) { /* a full pipe: the parent is slow, not gone */
         if (send(c->io.fd, buf_slice(&b).p, buf_len(&b), MSG_NOSIGNAL) >= 0 ||
             (errno != EAGAIN && errno != ENOBUFS))
@@ -57,30 +56,11 @@ static void tell(struct child *c, uint64_t id, enum err_code code, const char *t
 
 static void alarm_tell(struct child *c, const struct err *err)
 {
-    if (strcmp(c->told, err->msg) == 0)
+    if (strcmp(c->alarm, err->msg) == 0)
         return;
-    slice_copy(slice_str(err->msg), c->told, sizeof c->told);
+    slice_copy(slice_str(err->msg), c->alarm, sizeof c->alarm);
     LOG(ERROR, "The CA is in trouble", "reason=%s", err->msg);
-    tell(c, 0, err->code, err->msg, 0);
-}
-
-static void take_ca(struct child *c, struct signer_ca *ca, const char *from)
-{
-    struct x509_cert_info info = {0};
-    struct err err = {0};
-    bool same = c->ca.key && strcmp(c->ca.key, ca->key) == 0 &&
-                strcmp(c->ca.roots, ca->roots) == 0 && strcmp(c->ca.chain, ca->chain) == 0;
-    if (same && !c->told[0]) {
-        signer_ca_fini(ca);
-        return;
-    }
-    signer_ca_fini(&c->ca);
-    c->ca = *ca;
-    *ca = (struct signer_ca){0};
-    c->told[0] = '\0';
-    x509_cert_info(slice_str(c->ca.cert), &info, &err);
-    LOG(INFO, "CA loaded", "from=%s subject=%s", from, info.subject);
-    tell(c, 0, ERR_OK, c->ca.roots, info.not_after_ns);
+    tell(c, 0, err->code, slice_str(err->msg), 0);
 }
 
 /* --- questions --------------------------------------------------------------------------------------- */
@@ -95,224 +75,285 @@ static void readable(struct loop_io *io, unsigned events)
             return;
         if (n <= 0) {
             signer_ca_fini(&c->ca);
+            signer_ca_fini(&c->desired);
+            rotation_fini(&c->record);
             _exit(0); /* the parent is gone */
+        }
+        if (n == sizeof c->told && ((const struct signer_told *)(const void *)c->in)->zero == 0) {
+            memcpy(&c->told, c->in, sizeof c->told);
+            c->next_ns = 0;
+            continue;
         }
         uint64_t id;
         char *text;
         int64_t not_after;
         enum err_code code = signer_answer_of(&c->ca, slice_of(c->in, (size_t)n),
                                               loop_wall(c->loop), &id, &text, &not_after);
-        tell(c, id ? id : UINT64_MAX, code, text ? text : err_code_name(code), not_after);
+        tell(c, id ? id : UINT64_MAX, code, slice_str(text ? text : err_code_name(code)),
+             not_after);
         mem_free(text);
     }
 }
 
-/* --- files --------------------------------------------------------------------------------------------- */
+/* --- the CA in force --------------------------------------------------------------------------- */
 
-static int files_load(struct child *c, struct err *err)
+static uint32_t bits(struct slice bundle, struct slice of, bool inside)
 {
-    char *pem[4] = {NULL}, path[4096];
-    struct signer_ca ca = {0};
-    int rc = 0;
-    for (size_t i = 0; i < N_OF(parts) && rc == 0; i++) {
-        snprintf(path, sizeof path, "%s/%s", c->opts->ca_dir, parts[i]);
-        rc = file_read(path, PEM_MAX, &pem[i], err);
-        if (rc < 0 && i == 2 && err->code == ERR_NOT_FOUND)
-            rc = 0; /* the chain is optional */
+    struct slice part[BUNDLE_MAX];
+    size_t n = pem_split(bundle, part, N_OF(part));
+    uint32_t mask = 0;
+    for (size_t i = 0; i < n; i++)
+        mask |= (uint32_t)(bundle_covers(of, part[i]) == inside) << i;
+    return mask;
+}
+
+/* Earliest end of the certificates of a PEM text. */
+static int64_t first_end(struct slice pem)
+{
+    struct slice part[BUNDLE_MAX];
+    size_t n = pem_split(pem, part, N_OF(part));
+    int64_t end = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct x509_cert_info info;
+        struct err err = {0};
+        if (x509_cert_info(part[i], &info, &err) == 0 && (!end || info.not_after_ns < end))
+            end = info.not_after_ns;
     }
-    if (rc == 0)
-        rc = signer_ca_of(slice_str(pem[0]), slice_str(pem[1]), slice_str(pem[2]),
-                          slice_str(pem[3]), &ca, err);
-    if (rc == 0)
-        take_ca(c, &ca, c->opts->ca_dir);
-    tls_pem_free(pem[0]);
-    for (size_t i = 1; i < N_OF(parts); i++)
-        mem_free(pem[i]);
-    return rc;
+    return end;
 }
 
-static int files_make(struct child *c, struct err *err)
+/* All is well, and this is the CA. */
+static void news_tell(struct child *c)
 {
-    struct signer_ca ca = {0};
-    char path[4096];
-    if (signer_ca_new(c->opts->trust_domain, loop_wall(c->loop), &ca, err) < 0)
+    CLEANUP(buf_freep) struct buf text;
+    buf_init(&text, SIGNER_MSG_MAX);
+    buf_add(&text, &c->news, sizeof c->news);
+    buf_add_str(&text, c->bundle);
+    c->alarm[0] = '\0';
+    tell(c, 0, ERR_OK, buf_slice(&text), c->not_after_ns);
+}
+
+/* Put in force what record and stored CA say, and tell the parent when it is news. */
+static int adopt(struct child *c, struct err *err)
+{
+    const struct rotation *r = c->has_record ? &c->record : NULL;
+    CLEANUP(mem_freep) char *bundle = rotation_bundle(r, &c->desired);
+    struct signer_ca ca;
+    struct x509_cert_info info = {0};
+    if (!bundle || rotation_signer(r, &c->desired, &ca, err) < 0)
+        return err_set(err, ERR_NOMEM, "CA");
+    if (x509_cert_info(slice_str(ca.cert), &info, err) < 0) {
+        signer_ca_fini(&ca);
         return -1;
-    const char *pem[] = {ca.key, ca.cert, ca.chain, ca.roots};
-    int rc = mkdir(c->opts->ca_dir, 0700) < 0 && errno != EEXIST
-                 ? err_errno(err, errno, "%s", c->opts->ca_dir)
-                 : 0;
-    for (size_t i = 0; i < N_OF(parts) && rc == 0; i++) {
-        snprintf(path, sizeof path, "%s/%s", c->opts->ca_dir, parts[i]);
-        rc = file_write(path, i == 0 ? 0600 : 0644, slice_str(pem[i]), err);
     }
-    if (rc == 0)
-        take_ca(c, &ca, "new");
-    signer_ca_fini(&ca);
-    return rc;
-}
-
-/* --- Secrets -------------------------------------------------------------------------------------------- */
-
-static int fetch(struct child *c, enum kube_kind kind, const char *ns, const char *name,
-                 json_t **ret, struct err *err)
-{
-    char *path = kube_path(kube_resource(kind), ns, name, NULL, err);
-    if (!path)
-        return -1;
-    struct kube_req req = {.method = "GET", .path = path, .timeout_ms = 10000};
-    int rc = kube_wait(c->kube, &req, ret, err);
-    mem_free(path);
-    return rc;
-}
-
-static void wipe(struct buf *b)
-{
-    if (b->p)
-        explicit_bzero(b->p, b->cap);
-    buf_fini(b);
-}
-
-static int secret_ca(const json_t *secret, struct signer_ca *ret, struct err *err)
-{
-    struct buf pem[4];
-    const json_t *data = json_object_get(secret, "data");
-    int rc = 0;
-    for (size_t i = 0; i < N_OF(parts); i++) {
-        const char *b64 = json_string_value(json_object_get(data, parts[i]));
-        buf_init(&pem[i], PEM_MAX);
-        if (!b64 && i == 2)
-            continue;
-        if (rc == 0 && (!b64 || base64_decode(slice_str(b64), BASE64_STD, &pem[i]) != ERR_OK))
-            rc = err_set(err, ERR_INVALID, "%s is %s", parts[i], b64 ? "not base 64" : "missing");
+    struct slice all = slice_str(bundle), want = slice_str(c->desired.roots);
+    struct signer_news news;
+    memset(&news, 0, sizeof news); /* compared as bytes */
+    news.chain_end_ns = first_end(slice_str(ca.chain));
+    news.root_end_ns = first_end(slice_str(ca.roots));
+    news.since_s = r ? r->since_s : 0;
+    news.step = r ? r->step : ROTATION_NONE;
+    news.issuer = info.key_id;
+    if (r && r->made && r->step == ROTATION_NONE)
+        news.due_s = rotation_due_s(&c->desired, c->told.percent);
+    if (news.step == ROTATION_SPREAD)
+        news.next = bits(all, slice_str(r->trusted), false);
+    else if (news.step == ROTATION_RENEW)
+        news.retiring = bits(all, want, false);
+    cert_fingerprint(slice_str(ca.cert), news.issuer_print);
+    bool same = c->ca.key && strcmp(c->ca.key, ca.key) == 0 &&
+                strcmp(c->ca.chain, ca.chain) == 0 && c->ca.paused == ca.paused && c->bundle &&
+                strcmp(c->bundle, bundle) == 0 && memcmp(&c->news, &news, sizeof news) == 0;
+    if (same) {
+        signer_ca_fini(&ca);
+        return 0;
     }
-    if (rc == 0)
-        rc = signer_ca_of(buf_slice(&pem[0]), buf_slice(&pem[1]), buf_slice(&pem[2]),
-                          buf_slice(&pem[3]), ret, err);
-    for (size_t i = 0; i < N_OF(parts); i++)
-        wipe(&pem[i]);
-    return rc;
-}
-
-/* ERR_NOT_FOUND when there is no such Secret. */
-static int secret_load(struct child *c, const char *name, struct err *err)
-{
-    CLEANUP(json_freep) json_t *secret = NULL;
-    struct signer_ca ca = {0};
-    if (fetch(c, KUBE_SECRET, c->opts->ns, name, &secret, err) < 0)
-        return -1;
-    if (secret_ca(secret, &ca, err) < 0)
-        return err_wrap(err, "Secret %s/%s", c->opts->ns, name);
-    take_ca(c, &ca, name);
+    signer_ca_fini(&c->ca);
+    c->ca = ca;
+    mem_free(c->bundle);
+    c->bundle = TAKE(bundle);
+    c->news = news;
+    c->not_after_ns = info.not_after_ns;
+    LOG(INFO, "CA in force", "from=%s subject=%s step=%s", c->store.from, info.subject,
+        rotation_step_name(news.step));
+    news_tell(c);
     return 0;
 }
 
-static int secret_make(struct child *c, const char *trust_domain, struct err *err)
+/* --- changing it ------------------------------------------------------------------------------- */
+
+/* The parent's word counts for the step, the CA and the bundle that it was said of. */
+static bool followed(const struct child *c)
 {
-    struct signer_ca ca = {0};
-    if (signer_ca_new(trust_domain, loop_wall(c->loop), &ca, err) < 0)
-        return -1;
-    const char *pem[] = {ca.key, ca.cert, ca.chain, ca.roots};
-    CLEANUP(json_freep) json_t *secret =
-        json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s}}, s:s, s:b, s:{}}", "apiVersion", "v1", "kind",
-                  "Secret", "metadata", "name", NAME_CA_SECRET, "namespace", c->opts->ns, "labels",
-                  "app.kubernetes.io/part-of", "tulle", "type", "tulle.dev/ca", "immutable", 0,
-                  "data");
-    json_t *data = json_object_get(secret, "data");
-    char *path = kube_path(kube_resource(KUBE_SECRET), c->opts->ns, NULL, NULL, err);
-    int rc = path && data ? 0 : -1;
-    for (size_t i = 0; i < N_OF(parts) && rc == 0; i++) {
-        struct buf b64;
-        buf_init(&b64, 2 * PEM_MAX);
-        base64_encode(slice_str(pem[i]), BASE64_STD, &b64);
-        json_object_set_new(data, parts[i], json_string(buf_cstr(&b64)));
-        wipe(&b64);
+    unsigned char sum[32];
+    char print[FINGERPRINT];
+    if (!c->told.followed || !c->bundle || c->told.step != c->record.step ||
+        c->told.step != c->news.step || c->told.issuer != c->news.issuer)
+        return false;
+    tls_sha256(slice_str(c->bundle), sum);
+    for (size_t i = 0; i < sizeof sum; i++)
+        snprintf(print + 2 * i, 3, "%02x", sum[i]);
+    return strcmp(print, c->told.bundle) == 0;
+}
+
+static int record_write(struct child *c, struct rotation *next, struct err *err)
+{
+    char *text = rotation_text(next);
+    int rc = text ? store_record_save(&c->store, text, err) : err_set(err, ERR_NOMEM, "record");
+    tls_pem_free(text);
+    if (rc < 0) {
+        rotation_fini(next);
+        return err_wrap(err, "the rotation of the CA could not be recorded");
     }
-    struct kube_req req = {.method = "POST", .path = path, .query = "fieldManager=" NAME_MANAGER,
-                           .body = secret};
+    LOG(INFO, "Rotation of the CA", "step=%s issuer=%.16s", rotation_step_name(next->step),
+        next->issuer);
+    rotation_fini(&c->record);
+    c->record = *next;
+    c->has_record = true;
+    return 0;
+}
+
+/* A new root of our own: first the record, which keeps the key that signs meanwhile. When what
+ * follows fails, the stored CA is the old one, and the rotation is taken back as if a user had. */
+static int make_root(struct child *c, const struct rotation_seen *seen, struct err *err)
+{
+    struct x509_cert_info info;
+    struct signer_ca ca;
+    struct rotation next;
+    char td[sizeof info.subject];
+    if (x509_cert_info(slice_str(c->desired.cert), &info, err) < 0)
+        return -1;
+    slice_copy(slice_str(strncmp(info.subject, "O=", 2) == 0 ? info.subject + 2 : info.subject),
+               td, sizeof td);
+    if (signer_ca_new(td, loop_wall(c->loop), &ca, err) < 0)
+        return -1;
+    int rc = rotation_begin(seen, &ca, true, &next, err);
+    if (rc == 0) {
+        slice_copy(slice_str(seen->request), next.request, sizeof next.request);
+        rc = record_write(c, &next, err);
+    }
     if (rc == 0)
-        rc = kube_wait(c->kube, &req, NULL, err);
-    mem_free(path);
-    if (rc == 0)
-        take_ca(c, &ca, "new Secret " NAME_CA_SECRET);
+        rc = store_ca_replace(&c->store, &ca, err);
+    if (rc == 0) {
+        signer_ca_fini(&c->desired);
+        c->desired = ca;
+        return 0;
+    }
     signer_ca_fini(&ca);
-    return rc;
+    return -1;
 }
 
-/* No Secret: a new root, but only where no root was ever known. */
-static int secret_absent(struct child *c, struct err *err)
+static int rotate(struct child *c, bool own, struct err *err)
 {
-    CLEANUP(json_freep) json_t *mesh = NULL;
-    char td[256] = "cluster.local";
-    if (fetch(c, KUBE_MESH, NULL, NAME_MESH, &mesh, err) < 0 && err->code != ERR_NOT_FOUND)
-        return -1;
-    const char *known = json_string_value(
-        json_object_get(json_object_get(mesh, "status"), "rootFingerprint"));
-    const char *said =
-        json_string_value(json_object_get(json_object_get(mesh, "spec"), "trustDomain"));
-    if (c->ca.key)
-        return err_set(err, ERR_CONFLICT, "Secret %s/%s is gone while its root is in use: restore "
-                       "it; signing goes on until this process ends", c->opts->ns, NAME_CA_SECRET);
-    if (known && known[0])
-        return err_set(err, ERR_CONFLICT, "Secret %s/%s is missing, but workloads trust its root "
-                       "(%.16s): restore it, or remove status.rootFingerprint of Mesh %s to "
-                       "begin a new root", c->opts->ns, NAME_CA_SECRET, known, NAME_MESH);
-    if (said)
-        slice_copy(slice_str(said), td, sizeof td);
-    if (secret_make(c, td, err) == 0)
-        return 0;
-    return err->code == ERR_EXISTS ? secret_load(c, NAME_CA_SECRET, err) : -1;
-}
-
-static int secrets_check(struct child *c, struct err *err)
-{
-    if (!c->kube) {
-        if (kube_config_default(c->opts->kubeconfig, NULL, &c->config, err) < 0 ||
-            kube_client_new(c->loop, c->config, NULL, &c->kube, err) < 0) {
-            kube_config_free(c->config);
-            c->config = NULL;
+    for (int steps = 0; steps < 3; steps++) { /* one look seldom takes more than one */
+        struct rotation_seen seen = {
+            .record = c->has_record ? &c->record : NULL,
+            .desired = &c->desired,
+            .signing = &c->ca,
+            .own = own || c->made,
+            .now_s = loop_wall(c->loop) / NS_PER_S,
+            .followed = c->has_record && followed(c),
+            .step_s = c->told.step_s,
+            .life_s = c->told.life_s,
+            .request = c->told.request,
+            .percent = c->told.percent,
+        };
+        enum rotation_act act;
+        struct rotation next;
+        if (rotation_plan(&seen, &act, &next, err) < 0)
             return -1;
+        if (act == ROTATION_KEEP)
+            return adopt(c, err);
+        if (!c->told.lead) {
+            if (act == ROTATION_WRITE)
+                rotation_fini(&next);
+            char print[FINGERPRINT];
+            cert_fingerprint(slice_str(c->desired.cert), print);
+            if (!c->has_record || strcmp(print, c->record.issuer) == 0)
+                return adopt(c, err); /* the holder of the Lease does it */
+            return c->ca.key ? 0
+                             : err_set(err, ERR_UNAVAILABLE, "the CA in %s is another one: waiting "
+                                       "for the Lease's holder to begin the change",
+                                       c->store.from);
         }
+        if ((act == ROTATION_WRITE ? record_write(c, &next, err) : make_root(c, &seen, err)) < 0 ||
+            adopt(c, err) < 0)
+            return -1;
     }
-    if (secret_load(c, "cacerts", err) == 0)
+    return 0;
+}
+
+static int record_read(struct child *c, struct err *err)
+{
+    char *text = NULL;
+    struct rotation r;
+    if (store_record_load(&c->store, &text, err) < 0) {
+        if (err->code != ERR_NOT_FOUND)
+            return -1;
+        rotation_fini(&c->record);
+        c->has_record = false;
+        *err = (struct err){0};
         return 0;
-    if (err->code != ERR_NOT_FOUND)
+    }
+    int rc = rotation_parse(slice_str(text), &r, err);
+    tls_pem_free(text);
+    if (rc < 0)
         return -1;
-    *err = (struct err){0};
-    if (secret_load(c, NAME_CA_SECRET, err) == 0)
-        return 0;
-    if (err->code != ERR_NOT_FOUND)
+    rotation_fini(&c->record);
+    c->record = r;
+    c->has_record = true;
+    return 0;
+}
+
+/* No CA is stored: a new root, but only where no root was ever known. */
+static int absent(struct child *c, struct err *err)
+{
+    char td[256];
+    struct signer_ca ca = {0};
+    if (c->ca.key)
+        return err_set(err, ERR_CONFLICT, "%s is gone while its root is in use: restore it; "
+                       "signing goes on until this process ends", c->store.from);
+    if (store_may_create(&c->store, td, err) < 0 ||
+        signer_ca_new(td, loop_wall(c->loop), &ca, err) < 0)
         return -1;
-    *err = (struct err){0};
-    return secret_absent(c, err);
+    int rc = store_ca_create(&c->store, &ca, err);
+    if (rc == 0)
+        c->made = true;
+    signer_ca_fini(&ca);
+    return rc == 0 || err->code == ERR_EXISTS ? 0 : -1;
 }
 
 static int check(struct child *c, struct err *err)
 {
-    if (c->opts->ca_dir) {
-        if (files_load(c, err) == 0)
-            return 0;
-        if (err->code != ERR_NOT_FOUND || c->ca.key)
+    bool own = false;
+    struct signer_ca ca;
+    if (record_read(c, err) < 0)
+        return -1;
+    int rc = store_ca_load(&c->store, &ca, &own, err);
+    if (rc < 0 && err->code == ERR_NOT_FOUND) {
+        *err = (struct err){0};
+        if (absent(c, err) < 0)
             return -1;
         *err = (struct err){0};
-        return files_make(c, err);
+        rc = store_ca_load(&c->store, &ca, &own, err);
     }
-    if (c->opts->ephemeral) {
-        struct signer_ca ca = {0};
-        if (c->ca.key)
-            return 0;
-        if (signer_ca_new(c->opts->trust_domain, loop_wall(c->loop), &ca, err) < 0)
-            return -1;
-        take_ca(c, &ca, "memory");
-        return 0;
-    }
-    return secrets_check(c, err);
+    if (rc < 0)
+        return -1;
+    signer_ca_fini(&c->desired);
+    c->desired = ca;
+    if (rotate(c, own, err) < 0)
+        return -1;
+    if (c->told.request[0] && c->has_record && c->record.step == ROTATION_NONE &&
+        !c->record.made && c->told.lead)
+        return err_set(err, ERR_UNSUPPORTED, "another root is asked for (%.60s), but this CA is "
+                       "yours (%s): write the new one there", c->told.request, c->store.from);
+    return 0;
 }
 
 _Noreturn void signer_child(int fd, pid_t parent, const struct signer_opts *opts)
 {
-    struct child c = {.opts = opts, .io = {.fd = -1}};
+    struct child c = {.opts = opts, .io = {.fd = -1}, .store = {.opts = opts}};
     struct err err = {0};
-    int64_t next = 0;
 
     prctl(PR_SET_NAME, "tulle-signer");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -325,22 +366,29 @@ _Noreturn void signer_child(int fd, pid_t parent, const struct signer_opts *opts
     signal(SIGPIPE, SIG_IGN);
     clock_init_real(&c.clock);
     c.in = mem_alloc(SIGNER_MSG_MAX);
-    if (!c.in || loop_new(&c.clock, &c.loop, &err) < 0 ||
+    if (!c.in || loop_new(&c.clock, &c.loop, &err) < 0 || !(c.store.loop = c.loop) ||
         loop_io_add(c.loop, &c.io, fd, LOOP_READ, readable, &err) < 0) {
         LOG(ERROR, "Signer could not start", "reason=%s", err.msg);
         _exit(1);
     }
     for (;;) {
         int64_t now = clock_now(&c.clock);
-        if (now >= next) {
+        if (now >= c.next_ns) {
             err = (struct err){0};
+            c.next_ns = now + CHECK_OK_NS; /* the parent's word meanwhile makes it 0 */
             int rc = check(&c, &err);
             if (rc < 0)
                 alarm_tell(&c, &err);
-            next = clock_now(&c.clock) + (rc < 0 ? CHECK_BAD_NS : CHECK_OK_NS);
+            else if (c.alarm[0])
+                news_tell(&c);
+            int64_t wait = rc < 0                              ? CHECK_BAD_NS
+                           : c.news.step != ROTATION_NONE ? CHECK_BUSY_NS
+                                                          : CHECK_OK_NS;
+            if (c.next_ns)
+                c.next_ns = clock_now(&c.clock) + wait;
             continue;
         }
-        if (loop_turn(c.loop, (int)((next - now) / NS_PER_MS) + 1, &err) < 0)
+        if (loop_turn(c.loop, (int)((c.next_ns - now) / NS_PER_MS) + 1, &err) < 0)
             _exit(1);
     }
 }

@@ -3,6 +3,7 @@
  * both ends are one binary. */
 #pragma once
 
+#include "operator/rotation.h"
 #include "operator/signer.h"
 
 enum { SIGNER_MSG_MAX = 128 * 1024, SIGNER_OPEN_MAX = 256 };
@@ -14,19 +15,22 @@ struct signer_question { /* followed by spki, then names, each with its NUL */
     uint32_t spki_len, names_len;
     uint32_t kind;
 };
-/* Followed by text: PEM when code is ERR_OK, else the reason. id 0 tells of the CA: with ERR_OK the
- * bundle; with another code an alarm. */
+/* Followed by text: PEM when code is ERR_OK, else the reason. id 0 tells of the CA: with ERR_OK
+ * struct signer_news and the bundle; with another code an alarm. */
 struct signer_answer {
     uint64_t id;
     int64_t not_after_ns;
     uint32_t code, text_len;
 };
 
-/* The CA as the child holds it; PEM texts, the key wiped when freed. */
-struct signer_ca {
-    char *key, *cert, *chain, *roots; /* chain: from the issuing certificate up to the root */
+/* What stands before the bundle when the CA is told of. */
+struct signer_news {
+    int64_t chain_end_ns, root_end_ns, since_s, due_s;
+    uint32_t issuer, next, retiring;
+    enum rotation_step step;
+    char issuer_print[FINGERPRINT];
 };
-void signer_ca_fini(struct signer_ca *ca);
+
 /* From the four files of `cacerts` or `tulle-ca` (chain may be empty: the certificate, then the
  * roots). ERR_INVALID names the part that is broken or does not fit. */
 int signer_ca_of(struct slice key, struct slice cert, struct slice chain, struct slice roots,

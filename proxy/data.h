@@ -33,6 +33,7 @@ struct data {
     struct identity *identity;   /* NULL: plaintext only (standalone without PEM files) */
     struct discovery *discovery; /* NULL: standalone */
     struct gateway *gateway;     /* NULL: a sidecar */
+    uint32_t issuer;             /* of the certificate, when it was last looked at */
     struct dns *dns[2];          /* IPv4, IPv6; NULL: no capture */
     struct admin *admin;
     struct loop_signal signals;

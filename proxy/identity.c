@@ -29,6 +29,9 @@ struct identity {
     char *next_key;               /* of the request under way */
     struct tls_ctx *server, *client, *control_plane;
     int64_t not_before_ns, not_after_ns; /* civil */
+    uint32_t issuer;              /* of the certificate */
+    uint32_t wanted, within_s;    /* the issuer that everybody should have, and how soon */
+    char *mounted;                /* trust anchors as kubelet has them, while `roots` fail */
     struct loop_timer timer;
     int64_t backoff_ns;
     char problem[224];
@@ -80,6 +83,18 @@ static void contexts_drop(struct contexts *c)
     *c = (struct contexts){0};
 }
 
+static int control_plane_make(const char *key, const char *chain, const char *roots,
+                              struct tls_ctx **ret, struct err *err)
+{
+    struct tls_ctx_opts o = {
+        .identity = {slice_str(chain), slice_str(key)},
+        .roots_pem = slice_str(roots),
+        .verify_peer = true,
+        .alpn = alpn_h2,
+    };
+    return tls_ctx_new(&o, ret, err);
+}
+
 /* The contexts that a key, a chain and trust anchors make; key NULL: only the control plane's, without
  * a client certificate. */
 static int contexts_make(const char *key, const char *chain, const char *roots,
@@ -90,9 +105,8 @@ static int contexts_make(const char *key, const char *chain, const char *roots,
         .identity = {slice_str(chain), slice_str(key)},
         .roots_pem = slice_str(roots),
         .verify_peer = true,
-        .alpn = alpn_h2,
     };
-    if (tls_ctx_new(&o, &c.control_plane, err) < 0)
+    if (control_plane_make(key, chain, roots, &c.control_plane, err) < 0)
         goto fail;
     if (key) {
         o.spiffe = true;
@@ -156,6 +170,8 @@ static int install(struct identity *id, char *key, char *chain, char *roots, str
     id->server = c.server;
     id->client = c.client;
     id->control_plane = c.control_plane;
+    mem_free(id->mounted);
+    id->mounted = NULL;
     if (key != id->key)
         tls_pem_free(id->key);
     if (chain != id->chain)
@@ -167,6 +183,7 @@ static int install(struct identity *id, char *key, char *chain, char *roots, str
     id->roots = roots;
     id->not_before_ns = info.not_before_ns;
     id->not_after_ns = info.not_after_ns;
+    id->issuer = chain ? info.issuer_key_id : 0;
     tell_workers(id);
     return 0;
 }
@@ -204,7 +221,32 @@ static void plan_renewal(struct identity *id)
         left = life;
     }
     int64_t wait = MAX(rnd_jitter(loop_rnd(loop), left / 2, 0.1), NS_PER_S);
+    if (id->wanted && id->issuer != id->wanted) /* another replica signs by the old CA still */
+        wait = MIN(wait, MAX(id->within_s, 5) * NS_PER_S);
     loop_timer_in(loop, &id->timer, wait, ask_again);
+}
+
+void identity_wanted(struct identity *id, uint32_t issuer, uint32_t within_s)
+{
+    struct loop *loop = id->opts.control->loop;
+    if (issuer == id->wanted)
+        return;
+    id->wanted = issuer;
+    id->within_s = within_s;
+    if (!issuer || !id->issuer || id->issuer == issuer || !id->opts.token_path)
+        return;
+    int64_t at = loop_now(loop) + (int64_t)(rnd_u32(loop_rnd(loop)) % (within_s * 1000 + 1)) *
+                                      NS_PER_MS;
+    if (loop_timer_is_set(&id->timer) && id->timer.deadline_ns <= at)
+        return;
+    LOG(INFO, "The mesh's CA changes: a certificate by the new one will be asked for", "within_s=%u",
+        within_s);
+    loop_timer_at(loop, &id->timer, at, ask_again);
+}
+
+uint32_t identity_issuer(const struct identity *id)
+{
+    return id->issuer;
 }
 
 static void granted(struct identity *id, struct slice msg)
@@ -395,11 +437,40 @@ static void dialling_late(struct loop_timer *t)
     dialling_end(d, NULL, &err);
 }
 
+/* The control plane could not prove itself by the roots that it told us. It may have come back with
+ * another CA meanwhile (its Secret was replaced while it was away): kubelet brings its bundle then, as
+ * it did when the pod began, and for calls to the control plane it is believed as then. */
+static void mounted_look(struct identity *id)
+{
+    CLEANUP(mem_freep) char *text = NULL;
+    CLEANUP(buf_freep) struct buf both;
+    struct tls_ctx *ctx = NULL;
+    struct err err = {0};
+    buf_init(&both, 2 * FILE_MAX + 2);
+    if (!id->opts.roots_path || !id->roots || read_file(id->opts.roots_path, &text, &err) < 0 ||
+        strcmp(text, id->roots) == 0 || (id->mounted && strcmp(text, id->mounted) == 0))
+        return;
+    buf_add_str(&both, id->roots);
+    buf_add_char(&both, '\n');
+    buf_add_str(&both, text);
+    const char *roots = buf_cstr(&both);
+    if (!roots || control_plane_make(id->key, id->chain, roots, &ctx, &err) < 0)
+        return;
+    tls_ctx_unref(id->control_plane);
+    id->control_plane = ctx;
+    mem_free(id->mounted);
+    id->mounted = TAKE(text);
+    LOG(WARN, "The mounted trust anchors are others: tried for the control plane, too", "file=%s",
+        id->opts.roots_path);
+}
+
 static void dialling_event(void *user, unsigned events)
 {
     struct dialling *d = user;
     struct err err = {0};
     if (events & CHAN_FAIL) {
+        if (chan_is_tls(d->chan))
+            mounted_look(d->id);
         err_set(&err, ERR_UNAVAILABLE, "%s: %s", d->name,
                 chan_is_tls(d->chan) ? tls_chan_error(d->chan) : "connection refused");
         dialling_end(d, NULL, &err);
@@ -473,6 +544,7 @@ void identity_free(struct identity *id)
     tls_pem_free(id->next_key);
     mem_free(id->chain);
     mem_free(id->roots);
+    mem_free(id->mounted);
     mem_free(id);
 }
 

@@ -31,6 +31,11 @@ int identity_from_pem(struct identity *id, struct slice chain, struct slice key,
                       struct err *err);
 /* New trust anchors (the mesh's settings). The same ones change nothing. */
 void identity_roots(struct identity *id, struct slice roots_pem);
+/* The CA changes: who has a certificate by another issuer gets a new one at some moment within that
+ * time. 0: nobody has to. */
+void identity_wanted(struct identity *id, uint32_t issuer, uint32_t within_s);
+/* Who issued the certificate (x509_cert_info.issuer_key_id); 0: not told, or none. */
+uint32_t identity_issuer(const struct identity *id);
 bool identity_ready(const struct identity *id);
 /* Civil time of the end; 0 without certificate. */
 int64_t identity_not_after_ns(const struct identity *id);

@@ -308,12 +308,18 @@ static void open_if_ready(struct data *d)
         (long long)((clock_now(&d->clock) - d->started_ns) / NS_PER_MS));
 }
 
+static void take_ca(struct data *d, const struct prog_settings *s)
+{
+    identity_roots(d->identity, s->roots_pem);
+    identity_wanted(d->identity, s->issuer, s->renew_within_s);
+}
+
 static void on_learned(void *user, bool first)
 {
     struct data *d = user;
     (void)first;
     if (d->identity && d->control.settings && d->discovery)
-        identity_roots(d->identity, d->control.settings->roots_pem);
+        take_ca(d, d->control.settings);
     if (d->supervisor >= 0 && d->discovery && !d->save.prev)
         loop_task_add(d->loop, &d->save, save_now);
     if (d->gateway)
@@ -333,8 +339,12 @@ static void on_identity(void *user)
 {
     struct data *d = user;
     if (d->discovery) {
+        uint32_t issuer = identity_issuer(d->identity);
         keep_identity(d);
         discovery_start(d->discovery);
+        if (d->issuer && d->issuer != issuer)
+            discovery_reidentify(d->discovery); /* the operator sees that we have followed */
+        d->issuer = issuer;
     }
     open_if_ready(d);
 }

@@ -915,6 +915,13 @@ int64_t tls_chan_peer_not_after_ns(const struct chan *c)
     return t && t->peer.known ? t->peer.end_s * NS_PER_S : 0;
 }
 
+uint32_t tls_chan_peer_issuer(const struct chan *c)
+{
+    const struct tls *t = facts(c);
+
+    return t && t->peer.known ? t->peer.issuer : 0;
+}
+
 bool tls_chan_peer_hash(const struct chan *c, unsigned char ret[32])
 {
     const struct tls *t = facts(c);

@@ -9,7 +9,7 @@
 
 int tls_peer_of(const X509 *cert, struct tls_peer *ret)
 {
-    struct tls_peer peer = {.known = true, .end_s = tls_cert_end_s(cert)};
+    struct tls_peer peer = {.known = true, .end_s = tls_cert_end_s(cert), .issuer = tls_cert_issuer(cert)};
     char id[X509_SPIFFE_MAX];
     unsigned len = sizeof peer.hash;
 

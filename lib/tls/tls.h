@@ -85,6 +85,8 @@ struct slice tls_chan_alpn(const struct chan *c);
 struct slice tls_chan_sni(const struct chan *c);
 /* End of the peer's certificate, civil time; 0 when it showed none. */
 int64_t tls_chan_peer_not_after_ns(const struct chan *c);
+/* Who issued the peer's certificate: the first 4 bytes of its authority key identifier; 0: not told. */
+uint32_t tls_chan_peer_issuer(const struct chan *c);
 bool tls_chan_resumed(const struct chan *c);
 /* SHA-256 of the peer's leaf (32 bytes; XFCC Hash), false when none. */
 bool tls_chan_peer_hash(const struct chan *c, unsigned char ret[32]);

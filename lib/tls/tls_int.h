@@ -57,6 +57,8 @@ bool tls_cert_serves(X509 *cert, const char *names, size_t len);
 /* Beginning and end of validity, seconds of civil time. */
 int64_t tls_cert_begin_s(const X509 *cert);
 int64_t tls_cert_end_s(const X509 *cert);
+/* First 4 bytes of the authority key identifier, 0 when it has none. */
+uint32_t tls_cert_issuer(const X509 *cert);
 
 /* Does the certificate carry one of the names? */
 bool tls_cert_names(const X509 *cert, char *const *names, uint32_t n);
@@ -73,6 +75,7 @@ struct tls_peer {
     char *spiffe;  /* NULL when it has no SPIFFE id */
     int64_t end_s; /* end of its certificate's validity */
     unsigned char hash[32];
+    uint32_t issuer; /* see tls_chan_peer_issuer */
     bool known;
 };
 /* -1 when out of memory. */

@@ -2,6 +2,7 @@
 #include "lib/tls/x509.h"
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -430,6 +431,8 @@ static void hex_of(const ASN1_INTEGER *n, char *ret, size_t cap)
         snprintf(ret + 2 * i, 3, "%02x", p[i]);
 }
 
+static uint32_t key_id(const ASN1_OCTET_STRING *id);
+
 int x509_cert_info(struct slice pem, struct x509_cert_info *ret, struct err *err)
 {
     CLEANUP(tls_certp) X509 *cert = tls_pem_cert(pem, err);
@@ -453,6 +456,10 @@ int x509_cert_info(struct slice pem, struct x509_cert_info *ret, struct err *err
     info.not_before_ns = time_s(X509_get0_notBefore(cert)) * NS_PER_S;
     info.not_after_ns = time_s(X509_get0_notAfter(cert)) * NS_PER_S;
     info.is_ca = (X509_get_extension_flags(cert) & EXFLAG_CA) != 0;
+    info.key_id = key_id(X509_get0_subject_key_id(cert));
+    info.issuer_key_id = tls_cert_issuer(cert);
+    if (X509_digest(cert, EVP_sha256(), info.sha256, NULL) != 1)
+        return tls_err(err, ERR_INTERNAL, "certificate");
     *ret = info;
     return 0;
 }
@@ -465,6 +472,65 @@ int64_t tls_cert_begin_s(const X509 *cert)
 int64_t tls_cert_end_s(const X509 *cert)
 {
     return time_s(X509_get0_notAfter(cert));
+}
+
+static uint32_t key_id(const ASN1_OCTET_STRING *id)
+{
+    const unsigned char *p = id ? ASN1_STRING_get0_data(id) : NULL;
+
+    if (!p || ASN1_STRING_length(id) < 4)
+        return 0;
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+uint32_t tls_cert_issuer(const X509 *cert)
+{
+    /* The extension is parsed once and kept in the certificate: its state, not its content. */
+    return key_id(X509_get0_authority_key_id((X509 *)(uintptr_t)cert));
+}
+
+/* Each certificate of a bundle alone: roots of one name without an authority key identifier cannot
+ * be told apart when they are looked up together. */
+static bool leads_to(X509 *cert, STACK_OF(X509) *between, X509 *root)
+{
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    bool ok = X509_cmp(cert, root) == 0;
+
+    if (!ok && store && ctx && X509_STORE_add_cert(store, root) &&
+        X509_STORE_CTX_init(ctx, store, cert, between)) {
+        X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_NO_CHECK_TIME);
+        ok = X509_verify_cert(ctx) == 1;
+    }
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_free(store);
+    return ok;
+}
+
+static X509 *bundle_next(BIO *bio)
+{
+    return bio ? PEM_read_bio_X509(bio, NULL, tls_no_password, NULL) : NULL;
+}
+
+bool x509_anchored(struct slice cert_pem, struct slice chain, struct slice roots)
+{
+    struct err err = {0};
+    CLEANUP(tls_certp) X509 *cert = tls_pem_cert(cert_pem, &err);
+    CLEANUP(tls_biop) BIO *chain_bio = tls_bio_of(chain);
+    CLEANUP(tls_biop) BIO *roots_bio = tls_bio_of(roots);
+    STACK_OF(X509) *between = sk_X509_new_null();
+    bool ok = false;
+
+    for (X509 *x; between && (x = bundle_next(chain_bio));)
+        if (!sk_X509_push(between, x))
+            X509_free(x);
+    for (X509 *x; cert && between && !ok && (x = bundle_next(roots_bio));) {
+        ok = leads_to(cert, between, x);
+        X509_free(x);
+    }
+    sk_X509_pop_free(between, X509_free);
+    ERR_clear_error();
+    return ok;
 }
 
 int x509_bundle_count(struct slice pem)

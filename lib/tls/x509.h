@@ -55,10 +55,16 @@ struct x509_cert_info {
     char serial[64];                 /* hex */
     char subject[128];
     int64_t not_before_ns, not_after_ns; /* civil time */
+    unsigned char sha256[32];            /* of the DER, as tools show fingerprints */
+    uint32_t key_id, issuer_key_id; /* first 4 bytes of subject and authority key identifier (RFC
+                                       5280 4.2.1.2, 4.2.1.1); 0 when it has none */
     bool is_ca;
 };
 /* First certificate of a PEM text. */
 int x509_cert_info(struct slice pem, struct x509_cert_info *ret, struct err *err);
+/* Does the certificate lead, perhaps by way of `chain`, to one of `roots`? All PEM, `chain` may be
+ * empty. Times are not looked at. */
+bool x509_anchored(struct slice cert, struct slice chain, struct slice roots);
 /* Number of certificates in a PEM bundle; -1 when one does not parse. */
 int x509_bundle_count(struct slice pem);
 /* 32 bytes SHA-256. */

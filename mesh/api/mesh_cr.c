@@ -20,6 +20,8 @@ static const struct mesh_cr defaults = {
     .mesh_id = SL("cluster.local"),
     .mtls_floor = PA_DISABLE,
     .cert_ttl_ns = 24 * 3600 * SECONDS,
+    .rotation_step_ns = 120 * SECONDS,
+    .rotate_percent = {true, 80},
     .outbound = MESH_ALLOW_ANY,
     .discovery = MESH_ON_DEMAND,
     .discovery_wait_ns = SECONDS,
@@ -148,7 +150,7 @@ int mesh_cr_decode(const json_t *obj, struct arena *a, struct mesh_cr **ret, str
 {
     static const char *const floors[] = {"", "DISABLE", "PERMISSIVE", "STRICT", NULL};
     struct rd_ctx c = {.a = a, .f = f};
-    struct rd root, spec, mtls;
+    struct rd root, spec, mtls, rotation;
     struct mesh_cr *m = rd_alloc(&c, 1, sizeof *m);
 
     if (!m)
@@ -166,6 +168,10 @@ int mesh_cr_decode(const json_t *obj, struct arena *a, struct mesh_cr **ret, str
     if (rd_obj(&spec, "mtls", &mtls)) {
         m->mtls_floor = (enum pa_mode)rd_enum(&mtls, "floor", floors, PA_DISABLE);
         rd_ns(&mtls, "workloadCertTTL", &m->cert_ttl_ns);
+        if (rd_obj(&mtls, "rootRotation", &rotation)) {
+            rd_ns(&rotation, "minStep", &m->rotation_step_ns);
+            rd_opt_u32(&rotation, "atPercent", &m->rotate_percent);
+        }
     }
     traffic(&spec, m);
     telemetry(&spec, m);
@@ -264,6 +270,9 @@ void mesh_cr_validate(const struct mesh_cr *m, struct findings *f)
     if (!host_valid(m->cluster_domain))
         findings_add_at(f, FINDING_INVALID, "spec.clusterDomain", "must be a DNS name");
     span(m->cert_ttl_ns, 60, 30 * 86400, "spec.mtls.workloadCertTTL", f);
+    span(m->rotation_step_ns, 1, 86400, "spec.mtls.rootRotation.minStep", f);
+    if (m->rotate_percent.v > 95)
+        findings_add_at(f, FINDING_INVALID, "spec.mtls.rootRotation.atPercent", "must be 0..95");
     span(m->discovery_wait_ns, 0, 60, "spec.discoveryWait", f);
     span(m->proxy.drain_ns, 0, 3600, "spec.proxy.drainDuration", f);
     span(m->proxy.termination_drain_ns, 0, 3600, "spec.proxy.terminationDrainDuration", f);

@@ -26,6 +26,8 @@ struct mesh_cr {
     enum pa_mode mtls_floor;       /* the least that a PeerAuthentication may ask for: DISABLE,
                                     * PERMISSIVE or STRICT; DISABLE when not given */
     int64_t cert_ttl_ns;           /* mtls.workloadCertTTL, 24 h */
+    int64_t rotation_step_ns;      /* mtls.rootRotation.minStep, 2 min */
+    struct opt_u32 rotate_percent; /* mtls.rootRotation.atPercent, 80; 0: never */
     enum mesh_outbound outbound;   /* ALLOW_ANY */
     enum mesh_discovery discovery; /* onDemand */
     int64_t discovery_wait_ns;     /* 1 s */

@@ -26,6 +26,7 @@ void compile_client_of_pod(const struct ix_pod *pod, struct compile_client *ret)
 struct compile_input {
     const struct index *index;
     struct slice roots_pem;      /* trust bundle for SETTINGS */
+    uint32_t issuer, renew_within_s; /* of SETTINGS, while the CA changes */
     struct slice cluster_name;   /* label `cluster` of workloads; empty: "Kubernetes" */
 };
 

@@ -125,6 +125,8 @@ struct prog *compile_settings(struct cc *c)
     s->mesh_id = cc_copy(c, m->mesh_id.len ? m->mesh_id : m->trust_domain);
     s->trust_domain_aliases = cc_copy_strings(c, &m->trust_domain_aliases);
     s->roots_pem = cc_copy(c, c->in->roots_pem);
+    s->issuer = c->in->issuer;
+    s->renew_within_s = c->in->renew_within_s;
     s->registry_only = m->outbound == MESH_REGISTRY_ONLY;
     s->path_merge_slashes = m->path_normalization == MESH_PATH_MERGE_SLASHES;
     s->discovery_wait_ms = cc_ms(m->discovery_wait_ns);

@@ -75,6 +75,7 @@ struct prog_settings {
     struct prog_strings trust_domain_aliases;
     bool registry_only, path_merge_slashes;
     bool eager; /* services are held whether they are used or not */
+    uint32_t issuer, renew_within_s; /* certificates by another CA are renewed soon; 0: none */
     uint32_t discovery_wait_ms, drain_ms, trace_sampling_permyriad;
     struct prog_filter filter;
     struct cidr *pod_cidrs;

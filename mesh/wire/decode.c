@@ -144,6 +144,8 @@ static int settings(struct rd *r, const void *from, void *to)
     ret->discovery_wait_ms = m->discovery_wait_ms;
     ret->drain_ms = m->drain_ms;
     ret->eager = m->eager;
+    ret->issuer = m->issuer;
+    ret->renew_within_s = m->renew_within_s;
     if (m->trace_sampling_permyriad > 10000)
         return dec_bad(r, AT(at, "trace_sampling_permyriad"), "%u of 10000",
                    m->trace_sampling_permyriad);

@@ -129,6 +129,8 @@ static void settings(struct dump *d, const struct prog_settings *s)
     ms(d, "discovery wait", s->discovery_wait_ms);
     ms(d, "drain", s->drain_ms);
     flag(d, "eager", s->eager);
+    number(d, "issuer wanted", s->issuer);
+    number(d, "renew within s", s->renew_within_s);
     flag(d, "merge slashes", s->path_merge_slashes);
     number(d, "trace sampling of 10000", s->trace_sampling_permyriad);
     cidrs(d, "pod addresses", s->pod_cidrs, s->n_pod_cidrs);

@@ -399,13 +399,17 @@ class Proxy:
         self.log_path = os.path.join(scenario.dir, pod + ".log")
         self.admin = (scenario.address(pod, 60), scenario.port)
         self.status = (scenario.address(pod, 70), scenario.port)
-        args = [scenario.bin + "/tulle-proxy", "run", "--config", config, "--namespace",
+        args = [scenario.bin + "/tulle-proxy", "run", "--namespace",
                 scenario.namespace, "--seed", "7", "--admin", "%s:%d" % self.admin,
                 "--status", "%s:%d" % self.status]
+        if config:
+            args += ["--config", config]
         if not scenario.real_clock:
             args.append("--virtual-clock")
         env = dict(os.environ, POD_NAME=pod, POD_NAMESPACE=scenario.namespace,
                    TULLE_LIBDIR=scenario.bin, **scenario.env)
+        if not config:
+            env.update(scenario.managed(pod))
         self.log = open(self.log_path, "ab")
         out = self.log
         if log_unread:  # what a container runtime does that has fallen behind
@@ -566,6 +570,7 @@ class Scenario:
         self.objects, self.servers, self.proxies, self.streams = [], {}, {}, {}
         self.listeners, self.running, self.last, self.vars = {}, {}, None, {}
         self.identities, self.programs = {}, []
+        self.operator, self.loads = None, {}
         self.many, self.h2 = [], {}
         self.shares = {}
         self.pod("client")
@@ -787,8 +792,11 @@ class Scenario:
         self.objects.append(text)
 
     def do_remesh(self, text):
-        """These objects instead of those of `mesh`; proxies see them at their next `reload`."""
+        """These objects instead of those of `mesh`; proxies see them at their next `reload`, or from
+        the operator."""
         self.objects = [text]
+        if self.operator:
+            self.publish()
 
     def do_endpoints(self, service, *pods):
         """These pods behind the service; proxies hear of it at their next `reload`."""
@@ -796,6 +804,124 @@ class Scenario:
             self.pod(p)
             self.labels[p].setdefault("app", service)
         self.services[service]["pods"] = list(pods)
+
+    # --- an operator ----------------------------------------------------------------------------
+    def operator_path(self, *names):
+        return os.path.join(self.dir, "operator", *names)
+
+    def publish(self):
+        """The objects, where the operator reads them."""
+        os.makedirs(self.operator_path(), exist_ok=True)
+        with open(self.operator_path(".new"), "w") as f:
+            f.write(self.documents())
+        os.rename(self.operator_path(".new"), self.operator_path("objects.yaml"))
+
+    def operator_log(self):
+        with open(os.path.join(self.dir, "operator.log"), "rb") as f:
+            return f.read().decode("utf-8", "replace")
+
+    def do_operator(self):
+        """tulle-operator with a folder of these objects; its CA is in $DIR/operator/.ca. Needs `clock
+        real`. What pods have mounted (`mount`) is the root as it is now."""
+        need(self.real_clock, "an operator needs `clock real`")
+        self.publish()
+        with open(self.operator_path(".tokens"), "w") as f:
+            for p in self.pods:
+                f.write("token-of-%s %s %s\n" % (p, self.namespace, self.labels[p].get("sa", p)))
+        log = open(os.path.join(self.dir, "operator.log"), "ab")
+        self.operator = subprocess.Popen(
+            [self.bin + "/tulle-operator", "--config-dir", self.operator_path(), "--address",
+             self.ip(250), "--port", str(self.port), "--monitoring-port", str(self.port + 1)],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
+        self.programs.append(self.operator)
+        need(eventually(lambda: self.operator.poll() is None and "in force" in self.operator_log() and
+                        "Server certificate in force" in self.operator_log()),
+             "the operator does not start: " + self.operator_log()[-2000:])
+        if not os.path.exists(self.operator_path(".mounted")):
+            self.do_mount()
+
+    def do_operator_stop(self):
+        self.operator.send_signal(signal.SIGKILL)
+        self.operator.wait()
+        os.rename(os.path.join(self.dir, "operator.log"), os.path.join(self.dir, "operator.log.old"))
+
+    def do_mount(self, *words):
+        """The root bundle as pods have it mounted; `more`: what was there stays."""
+        text = ""
+        if "more" in words:
+            with open(self.operator_path(".mounted")) as f:
+                text = f.read()
+        with open(self.operator_path(".ca", "root-cert.pem")) as f:
+            text += f.read()
+        with open(self.operator_path(".mounted"), "w") as f:
+            f.write(text)
+
+    def do_new_ca(self, name):
+        """Another CA in the place of the operator's, as an administrator writes it."""
+        self.authority(name)
+        shutil.copy(os.path.join(self.dir, name + ".key"), self.operator_path(".ca", "ca-key.pem"))
+        for file in ("root-cert.pem", "ca-cert.pem"):
+            shutil.copy(os.path.join(self.dir, name + ".pem"), self.operator_path(".ca", file))
+        try:
+            os.remove(self.operator_path(".ca", "cert-chain.pem"))
+        except FileNotFoundError:
+            pass
+
+    def managed(self, pod):
+        """Environment of a proxy that has its program and its certificate from the operator."""
+        token = os.path.join(self.dir, pod + ".token")
+        with open(token, "w") as f:
+            f.write("token-of-" + pod)
+        return {"TULLE_DISCOVERY_ADDRESS": "%s:%d" % (self.ip(250), self.port),
+                "TULLE_DISCOVERY_NAME": "tulle-operator.tulle-system.svc", "TULLE_TOKEN_PATH": token,
+                "TULLE_CA_NAME": "tulle-operator.tulle-system.svc",
+                "TULLE_ROOTS_PATH": self.operator_path(".mounted"),
+                "SERVICE_ACCOUNT": self.labels[pod].get("sa", pod), "INSTANCE_IP": self.address(pod)}
+
+    def expect_operator(self, pattern, seconds="20"):
+        """A line of its log, or a metric."""
+        def check():
+            if re.search(pattern, self.operator_log(), re.M):
+                return True
+            try:
+                with socket.create_connection((self.ip(250), self.port + 1), WAIT) as s:
+                    s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                    stream, body = Stream(s), []
+                    stream.body(stream.head()[1], body.append)
+                    return re.search(pattern, b"".join(body).decode(), re.M)
+            except OSError:
+                return False
+        need(eventually(check, float(seconds)), "the operator does not say so: " +
+             "\n".join(self.operator_log().split("\n")[-25:]))
+
+    def do_traffic(self, name, target, path):
+        """Requests without an end on new connections and on a kept one, until `traffic-unharmed NAME`."""
+        load = {"over": threading.Event(), "failed": [], "answered": 0}
+
+        def work():
+            while not load["over"].is_set():
+                for words in ((), ("conn=traffic-" + name,)):
+                    try:
+                        got = self.request(target, path, words)
+                        load["answered"] += 1
+                        if got["status"] != 200 or not got["whole"]:
+                            load["failed"].append("status %d" % got["status"])
+                    except (OSError, Failure) as e:
+                        load["failed"].append(repr(e))
+                time.sleep(0.005)
+        load["thread"] = threading.Thread(target=work, daemon=True)
+        load["thread"].start()
+        self.loads[name] = load
+
+    def do_traffic_unharmed(self, name):
+        """Every one of them was answered 200."""
+        load = self.loads.pop(name)
+        load["over"].set()
+        load["thread"].join(WAIT)
+        need(not load["failed"], "%d of %d requests failed: %s" %
+             (len(load["failed"]), load["answered"], load["failed"][:3]))
+        need(load["answered"] > 50, "only %d requests" % load["answered"])
 
     def do_swaps(self, n, target, path, text):
         """So often the other of two configurations, this one and `mesh`, under requests on kept and on
@@ -945,7 +1071,7 @@ class Scenario:
 
     def do_proxy(self, pod, *words):
         self.pod(pod)
-        config = self.compile(pod)
+        config = None if "managed" in words else self.compile(pod)
         listens = []
         for s in self.services.values():
             listens += ["--outbound", "%s:%d=10.96.0.%d:%d" %

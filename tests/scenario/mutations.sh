@@ -98,6 +98,8 @@ h2-idle-for-ever^h2-keepalive^proxy/upstream/h2_up.c^    else if (busy)^    else
 h2-upgrade-websocket^h2-upgrade^proxy/upstream/pool.c^    if (request->upgrade.len)\n        return false;^    (void)request;
 grpc-timeout-ignored^h2-grpc^proxy/stream.c^        ns = MAX(asked, 1);^        ns = MAX(ns, 0);
 h2-to-http2-ports^h2-upstream^proxy/upstream/pool.c^        return p != PROG_HTTP;^        return false;
+rotation-unwaited^ca-rotation^operator/rotation.c^           ? bundle_union(slice_str(r->trusted), slice_str(desired->roots))^           ? mem_strdup(r->step == ROTATION_SPREAD ? r->trusted : desired->roots)
+rotation-mount-ignored^ca-replaced-away^proxy/identity.c^        if (chan_is_tls(d->chan))\n            mounted_look(d->id);^        if (!d->chan)\n            mounted_look(d->id);
 T
 }
 

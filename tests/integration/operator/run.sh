@@ -25,8 +25,8 @@ until_true() { # SECONDS COMMAND
         sleep 0.2
     done
 }
-expect() { # NAME COMMAND, within 10 s
-    if until_true 10 "$2"; then pass "$1"; else fail "$1"; fi
+expect() { # NAME COMMAND [SECONDS], within 10 s
+    if until_true "${3:-10}" "$2"; then pass "$1"; else fail "$1"; fi
 }
 start() {
     POD_NAME=op-it "$build/bin/tulle-operator" --namespace $sys --port $port --address 127.0.0.1 \
@@ -212,6 +212,42 @@ kubectl get secret -n $sys tulle-ca >/dev/null 2>&1 && fail "a new root was made
 expect "and the operator is not ready" '! curl -fs http://127.0.0.1:$mon/readyz'
 python3 -c 'import json,sys; o=json.load(open(sys.argv[1])); o["metadata"]={k:o["metadata"][k] for k in ("name","namespace")}; json.dump(o,sys.stdout)' "$work/ca.json" | kubectl apply -f - >/dev/null
 expect "restored, it serves" "curl -fs http://127.0.0.1:$mon/readyz"
+
+# --- another root, and a CA of the user's
+ca() { kubectl get mesh default -o "jsonpath={.status.ca.$1}"; }
+root_of() { kubectl get secret -n $sys "$1" -o "jsonpath={.data.root-cert\.pem}" | base64 -d; }
+expect "Mesh tells of the CA" '[ "$(ca state)" = Steady ] && [ -n "$(ca rotateAt)" ] && [ "$(ca "roots[*].state")" = Active ]'
+kubectl patch mesh default --type merge -p '{"spec":{"mtls":{"rootRotation":{"minStep":"1s"}}}}' >/dev/null
+timeout 60 "$build/bin/tulle" ca rotate >"$work/rotate.log" 2>&1 && pass "tulle ca rotate ends" ||
+    fail "tulle ca rotate: $(cat "$work/rotate.log")"
+grep -q '^Spreading' "$work/rotate.log" && grep -q '^Renewing' "$work/rotate.log" &&
+    tail -n 1 "$work/rotate.log" | grep -q '^Steady' && pass "it tells the steps" ||
+    fail "it does not tell the steps: $(cat "$work/rotate.log")"
+root_of tulle-ca >"$work/root2.pem"
+cmp -s "$work/root.pem" "$work/root2.pem" && fail "the root is the old one" || pass "there is another root"
+expect "the namespace has it" 'kubectl get cm -n $ns istio-ca-root-cert -o "jsonpath={.data.root-cert\.pem}" | cmp - $work/root2.pem'
+expect "so have the webhooks" '[ "$(kubectl get secret -n $sys tulle-injector-certs -o "jsonpath={.data.ca\.crt}" | base64 -d)" = "$(cat $work/root2.pem)" ]'
+expect "Events tell of it" 'kubectl get events.events.k8s.io -A -o "jsonpath={.items[*].reason}" | tr " " "\n" | grep -x -e CASpreading -e CARenewing -e CASteady | sort -u | wc -l | grep -qx 3'
+record=$(kubectl get secret -n $sys tulle-ca-rotation -o "jsonpath={.data.rotation\.json}" | base64 -d)
+grep -q Steady <<<"$record" && ! grep -q PRIVATE <<<"$record" && pass "no old key is kept" ||
+    fail "the record: ${record:0:80}"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/mine.key" -out "$work/mine.pem" \
+    -subj /O=mine -days 40 -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
+kubectl create secret generic -n $sys cacerts --from-file=ca-key.pem="$work/mine.key" --from-file=ca-cert.pem="$work/mine.pem" \
+    --from-file=root-cert.pem="$work/root2.pem" >/dev/null
+expect "a CA that does not lead to its root is refused, by name" 'kubectl get mesh default -o "jsonpath={.status.problems}" | grep -q "does not lead to a root"' 30
+[ "$(ca "roots[0].subject")" = O=cluster.local ] && pass "the one from before signs on" || fail "$(ca 'roots[*]')"
+kubectl create secret generic -n $sys cacerts --from-file=ca-key.pem="$work/mine.key" --from-file=ca-cert.pem="$work/mine.pem" \
+    --from-file=root-cert.pem="$work/mine.pem" --dry-run=client -o yaml | kubectl apply -f - >/dev/null 2>&1
+expect "put right, it comes into force" '[ "$(ca state)" = Steady ] && [ "$(ca "roots[*].subject")" = O=mine ]' 30
+expect "its end is told before it comes" 'kubectl get mesh default -o "jsonpath={.status.problems}" | grep -q "a root of the mesh ends in 39 days"'
+curl -fs "http://127.0.0.1:$mon/metrics" | awk '$1 == "citadel_server_root_cert_expiry_timestamp" { exit !($2 > 1e9) }' &&
+    pass "and is a metric" || fail "no metric of the root's end"
+timeout 60 "$build/bin/tulle" ca rotate >"$work/rotate.log" 2>&1 && fail "a user's CA was changed" ||
+    { grep -q "write the new one there" "$work/rotate.log" && pass "tulle ca rotate leaves a user's CA alone" ||
+        fail "tulle ca rotate with a user's CA: $(cat "$work/rotate.log")"; }
+kubectl delete secret -n $sys cacerts >/dev/null
+expect "the operator's own again" '[ "$(ca state)" = Steady ] && [ "$(ca "roots[*].subject")" = O=cluster.local ]' 30
 
 # --- label off, cleanup
 kubectl label ns $ns istio-injection- >/dev/null

@@ -14,6 +14,7 @@ struct side {
     struct grpc_stream *stream;
     const char *spiffe;
     int64_t not_after_ns; /* of its certificate, 0: never */
+    uint32_t issuer;
     enum grpc_status status;
     bool ended;
     size_t bytes;    /* received */
@@ -109,7 +110,8 @@ static void server_call(struct grpc_conn *c, struct grpc_stream *s, struct slice
 {
     (void)c;
     ck_assert(slice_is(path, PUSH_PATH));
-    push_open(push, s, slice_str(now_serving->spiffe), now_serving->not_after_ns);
+    push_open(push, s, slice_str(now_serving->spiffe), now_serving->not_after_ns,
+              now_serving->issuer);
 }
 
 static void client_message(struct grpc_stream *s, struct slice msg)

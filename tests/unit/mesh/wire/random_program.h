@@ -405,6 +405,8 @@ static inline void g_settings(struct gen *g, struct prog_settings *s)
     s->trust_domain_aliases = g_texts(g);
     s->registry_only = g_bool(g);
     s->discovery_wait_ms = g_n(g, 2000);
+    s->issuer = g_n(g, 2000);
+    s->renew_within_s = g_n(g, 2000);
     s->pod_cidrs = g_cidrs(g, &s->n_pod_cidrs);
     s->access_log.json = g_bool(g);
     s->access_log.format = g_text(g);
