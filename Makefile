@@ -259,8 +259,9 @@ test: ## everything: builds with gcc and clang, check, sanitizers, integration, 
 
 manifests: ## render manifests/install.yaml from the charts
 	$(Q)tools/manifests.sh
-docs: ## write what is generated from the support table: docs/support.md, crds/, the charts' copies
+docs: ## write what is generated: docs/support.md, crds/, the charts' copies, docs/metrics.md
 	$(Q)tools/crds.py
+	$(Q)tools/metrics.py
 graph: ## print the include graph between folders; fails on an arrow that points up
 	$(Q)tools/graph.sh
 lint: $(PBH) ## clang-tidy, cppcheck, shellcheck

@@ -218,6 +218,9 @@ void ca_call(struct ca *ca, struct grpc_stream *s)
     double have = MIN(ca->bucket.burst,
                       ca->bucket.tokens + (double)(now - ca->bucket.at_ns) / 1e9 * ca->bucket.per_s);
     if (have < 1 || ca->n_open >= OPEN_MAX) {
+        if (ca->opts.metrics)
+            metrics_add(opm_row(ca->opts.metrics, OPM_SIGN_ERR,
+                                grpc_status_name(GRPC_RESOURCE_EXHAUSTED), NULL, NULL), 0, 1);
         grpc_fail(s, GRPC_RESOURCE_EXHAUSTED, "too many signing requests; come back");
         return;
     }

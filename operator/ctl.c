@@ -132,7 +132,7 @@ int ctl_init(struct ctl *c, struct op *op, const char *name, bool leader_only, s
     c->leader_only = leader_only;
     struct kube_queue_opts o = {
         .name = name,
-        .concurrency = 8,
+        .concurrency = CTL_CONCURRENCY,
         .work = work,
         .user = c,
         .hooks = {queue_time, work_time, c},
@@ -141,11 +141,18 @@ int ctl_init(struct ctl *c, struct op *op, const char *name, bool leader_only, s
         return -1;
     if (leader_only)
         kube_queue_pause(c->queue, true);
+    c->next = op->ctls;
+    op->ctls = c;
     return 0;
 }
 
 void ctl_fini(struct ctl *c)
 {
+    for (struct ctl **at = c->op ? &c->op->ctls : NULL; at && *at; at = &(*at)->next)
+        if (*at == c) {
+            *at = c->next;
+            break;
+        }
     while (c->jobs) {
         plan_cancel(c->jobs->run);
         job_free(c->jobs);

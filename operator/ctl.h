@@ -26,11 +26,13 @@ struct op {
     struct replicas *replicas; /* NULL with a folder of files */
     struct opm metrics;
     struct ctl_ca *ca;
+    struct ctl *ctls; /* every controller, for the metrics */
     const char *ns, *pod, *revision, *cluster_id;
     const char *proxy_image, *pull_policy;
     bool leader;
 };
 
+enum { CTL_CONCURRENCY = 8 }; /* keys of one controller that are worked on at a time */
 struct ctl {
     struct op *op;
     const char *name;
@@ -43,6 +45,7 @@ struct ctl {
     /* The plan of `key` was written. May be NULL. */
     void (*written)(struct ctl *c, struct slice key);
     struct ctl_job *jobs;
+    struct ctl *next; /* of op->ctls */
 };
 int ctl_init(struct ctl *c, struct op *op, const char *name, bool leader_only, struct err *err);
 void ctl_fini(struct ctl *c);

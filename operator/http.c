@@ -25,6 +25,70 @@ static void sample(struct metrics_writer *w, const char *name, const char *help,
     metrics_sample(w, &def, NULL, NULL, 0, v);
 }
 
+/* One family, one sample for each controller. */
+static void queue_family(const struct op *op, struct metrics_writer *w, const char *name,
+                         const char *help, enum metric_type type, const char *label,
+                         double (*value)(const struct kube_queue_stats *s))
+{
+    struct metric_def def = {name, help, NULL, type, NULL, 0};
+    if (!op->ctls)
+        return;
+    metrics_family(w, &def);
+    for (const struct ctl *c = op->ctls; c; c = c->next) {
+        struct kube_queue_stats s = kube_queue_stats(c->queue);
+        struct slice who = slice_str(c->name);
+        metrics_sample(w, &def, &label, &who, 1, value(&s));
+    }
+}
+
+static double depth(const struct kube_queue_stats *s) { return s->depth; }
+static double adds(const struct kube_queue_stats *s) { return (double)s->adds; }
+static double retries(const struct kube_queue_stats *s) { return (double)s->retries; }
+static double running(const struct kube_queue_stats *s) { return s->running; }
+static double unfinished(const struct kube_queue_stats *s) { return (double)s->unfinished_ns / 1e9; }
+static double longest(const struct kube_queue_stats *s) { return (double)s->longest_ns / 1e9; }
+static double most(const struct kube_queue_stats *s) { return (void)s, CTL_CONCURRENCY; }
+
+/* As controller-runtime names them. */
+static void queues(const struct op *op, struct metrics_writer *w)
+{
+    queue_family(op, w, "workqueue_depth", "Keys that wait to run now", METRIC_GAUGE, "name", depth);
+    queue_family(op, w, "workqueue_adds_total", "Keys added", METRIC_COUNTER, "name", adds);
+    queue_family(op, w, "workqueue_retries_total", "Keys that failed and come again",
+                 METRIC_COUNTER, "name", retries);
+    queue_family(op, w, "workqueue_unfinished_work_seconds",
+                 "Seconds of work under way, over all running keys", METRIC_GAUGE, "name", unfinished);
+    queue_family(op, w, "workqueue_longest_running_processor_seconds",
+                 "Seconds that the key runs which runs longest", METRIC_GAUGE, "name", longest);
+    queue_family(op, w, "controller_runtime_active_workers", "Keys that run now", METRIC_GAUGE,
+                 "controller", running);
+    queue_family(op, w, "controller_runtime_max_concurrent_reconciles",
+                 "Keys that may run at a time", METRIC_GAUGE, "controller", most);
+}
+
+/* As istiod names them: what a push held, by kind of resource; objects; who is asked. */
+static void pilot(const struct op *op, const struct push_stats *push, struct metrics_writer *w)
+{
+    static const char *const type = "type", *const version = "version";
+    static const struct metric_def sent = {"pilot_xds_pushes", "Resources in pushes, by kind", NULL,
+                                           METRIC_COUNTER, NULL, 0};
+    static const struct metric_def info = {"pilot_info", "The operator's release", NULL,
+                                           METRIC_GAUGE, NULL, 0};
+    struct slice release = SL(TULLE_VERSION);
+    metrics_family(w, &sent);
+    for (int k = PROG_SETTINGS; k <= PROG_KIND_LAST; k++) {
+        struct slice kind = slice_str(prog_kind_name((enum prog_kind)k));
+        if (push->by_kind[k])
+            metrics_sample(w, &sent, &type, &kind, 1, (double)push->by_kind[k]);
+    }
+    metrics_family(w, &info);
+    metrics_sample(w, &info, &version, &release, 1, 1);
+    size_t virtual = 0;
+    for (struct map_entry *e = NULL; (e = map_next(&op->model.policies, e));)
+        virtual += ((const struct policy_fact *)e->value)->kind == INDEX_VS;
+    sample(w, "pilot_virt_services", "VirtualServices", METRIC_GAUGE, (double)virtual);
+}
+
 static void extra(void *user, struct metrics_writer *w)
 {
     struct pages *p = user;
@@ -54,6 +118,8 @@ static void extra(void *user, struct metrics_writer *w)
         {"tulle_discovery_pushes_total", "Pushes sent", METRIC_COUNTER, (double)push.pushes},
         {"tulle_discovery_sent_bytes_total", "Bytes of pushes", METRIC_COUNTER,
          (double)push.sent_bytes},
+        {"tulle_discovery_subscriptions_refused_total",
+         "Subscriptions beyond the limit of a stream", METRIC_COUNTER, (double)push.refused},
         {"tulle_discovery_unchanged_total", "Resources answered as unchanged", METRIC_COUNTER,
          (double)push.unchanged},
         {"tulle_discovery_resyncs_total", "Streams ended for want of memory", METRIC_COUNTER,
@@ -70,6 +136,8 @@ static void extra(void *user, struct metrics_writer *w)
     };
     for (size_t i = 0; i < N_OF(rows); i++)
         sample(w, rows[i].name, rows[i].help, rows[i].type, rows[i].v);
+    queues(op, w);
+    pilot(op, &push, w);
     struct signer_state ca = signer_state(op->signer);
     struct ca_progress ca_progress = ctl_ca_progress(op->ca);
     sample(w, "tulle_ca_rotation_step", "0: one CA; 1: all learn the new root; 2: all renew",

@@ -12,7 +12,7 @@ static const double seconds[] = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 #define SECONDS(name, help) {name, help, NULL, METRIC_HISTOGRAM, seconds, N_OF(seconds)}
 /* clang-format off */
 static const struct metric_def plain[] = {
-    [OPM_PUSHES]          = COUNTER("pilot_xds_pushes_total", "Pushes that a proxy answered"),
+    [OPM_PUSHES]          = COUNTER("tulle_discovery_pushes_answered_total", "Pushes that a proxy answered"),
     [OPM_PUSH_REJECTS]    = COUNTER("pilot_total_xds_rejects", "Pushes of which a proxy refused some part"),
     [OPM_PUSH_TIME]       = SECONDS("pilot_proxy_convergence_time", "Seconds from a push to its acknowledgement"),
     [OPM_CSR_COUNT]       = COUNTER("citadel_server_csr_count", "Signing requests received"),

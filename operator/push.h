@@ -71,6 +71,8 @@ bool push_needs_secrets(const struct push *p, struct slice ns);
 struct push_stats {
     size_t clients, subscriptions, resources;
     uint64_t pushes, sent_bytes, compiles, rejects, resyncs, unchanged;
+    uint64_t refused;               /* subscriptions: too many */
+    uint64_t by_kind[PROG_KIND_LAST + 1];   /* resources in pushes */
 };
 struct push_stats push_stats(const struct push *p);
 struct push_client_info {

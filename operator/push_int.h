@@ -67,6 +67,9 @@ struct client {
     struct labels_id labels;
     uint32_t issuer;           /* of its certificate */
     struct subs subs;
+    uint32_t n_absent;         /* at most so many of them are of what is not there */
+    int64_t counted_ns;        /* when that was counted last */
+    bool refused_told;
     uint64_t nonce;            /* of the unanswered push, 0 = none */
     int64_t sent_ns, connected_ns;
     uint32_t n_pending;
@@ -129,6 +132,8 @@ struct sub *subs_next(const struct subs *t, const struct sub *prev);
 struct sub *sub_find(const struct client *c, enum prog_kind kind, struct slice key);
 /* Found or made; NULL: too many, a key that is none, or no memory. */
 struct sub *sub_add(struct client *c, enum prog_kind kind, struct slice key);
+/* It was asked for just now: is it of what is not there, and one too many of those? */
+bool sub_is_too_much(struct sub *s);
 void sub_free(struct sub *s);
 /* Its proxy has to be told. */
 void sub_pend(struct sub *s);

@@ -4,7 +4,11 @@
 
 #include "operator/push_int.h"
 
-enum { SUBS_MAX = 60000 }; /* of one proxy: an eager one in a mesh of 10,000 services fits */
+enum {
+    SUBS_MAX = 60000,  /* of one proxy: an eager one in a mesh of 10,000 services fits */
+    ABSENT_MAX = 2048, /* a proxy by itself keeps half of that (CONTROL_NEGATIVE_MAX) */
+};
+#define COUNT_NS NS_PER_S
 
 /* --- the table -------------------------------------------------------------------------------------- */
 
@@ -144,6 +148,33 @@ void subs_fini(struct subs *t)
             sub_end(t->slots[i]);
     mem_free(t->slots);
     *t = (struct subs){0};
+}
+
+static bool is_negative(const struct sub *s)
+{
+    const struct res *r = s->res;
+    return r->state == PROG_ABSENT && (r->kind == PROG_SERVICE || r->kind == PROG_WORKLOAD);
+}
+
+bool sub_is_too_much(struct sub *s)
+{
+    struct client *c = s->client;
+
+    int64_t now = loop_now(c->push->loop);
+
+    if (!is_negative(s) || c->n_absent++ < ABSENT_MAX)
+        return false;
+    /* What came into being or was dropped meanwhile is still counted: look, now and then. */
+    if (!c->counted_ns || now - c->counted_ns >= COUNT_NS) {
+        c->counted_ns = now;
+        c->n_absent = 0;
+        for (struct sub *x = NULL; (x = subs_next(&c->subs, x));)
+            c->n_absent += is_negative(x);
+    }
+    if (c->n_absent <= ABSENT_MAX)
+        return false;
+    c->n_absent--;
+    return true;
 }
 
 struct sub *sub_add(struct client *c, enum prog_kind kind, struct slice key)

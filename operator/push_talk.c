@@ -64,6 +64,7 @@ static void client_pump(struct client *c)
         s->pending = false;
         s->in_flight = say(s, &push.resource[push.n_resource]);
         push.n_resource += s->in_flight;
+        p->stats.by_kind[s->res->kind] += s->in_flight;
     }
     c->n_pending = 0;
     if (!push.resource || wire_server_encode(&(struct wire_server){.push = &push}, &out) != ERR_OK ||
@@ -105,10 +106,19 @@ void client_queue(struct client *c)
 
 static void take_want(struct client *c, const struct wire_want *w)
 {
+    bool had = sub_find(c, w->kind, w->key) != NULL;
     struct sub *s = sub_add(c, w->kind, w->key);
+    if (s && !had && sub_is_too_much(s)) {
+        sub_free(s);
+        s = NULL;
+    }
     if (!s) {
-        LOG(WARN, "Subscription refused", "pod=%s/%s kind=%s subscriptions=%u", c->ns, c->pod,
-            prog_kind_name(w->kind), c->subs.len);
+        c->push->stats.refused++;
+        if (!c->refused_told)
+            LOG(WARN, "Subscription refused, told once for a stream",
+                "pod=%s/%s kind=%s subscriptions=%u absent=%u", c->ns, c->pod,
+                prog_kind_name(w->kind), c->subs.len, c->n_absent);
+        c->refused_told = true;
         return;
     }
     if (w->version.len == WIRE_VERSION_LEN) {

@@ -10,8 +10,8 @@
 #include "lib/data/spiffe.h"
 #include "lib/io/sock.h"
 #include "lib/tls/tls.h"
-#include "lib/tls/x509.h"
 #include "operator/names.h"
+#include "operator/signer_identity.h"
 #include "tulle/operator/v1/replicas.pb-c.h"
 
 #define GATHER_NS (100 * NS_PER_MS)
@@ -47,8 +47,8 @@ struct replicas {
     size_t n_reporters;
     /* What we report, while another holds it. */
     char *holder; /* "" = nobody, or us */
-    bool ours, certifying, moved, freeing;
-    char *key_pem;
+    struct signer_identity *certifying;
+    bool ours, moved, freeing;
     struct grpc_conn *conn;
     struct grpc_stream *stream;
     struct map dirty; /* "Kind ns/name" -> (void *)1 */
@@ -414,10 +414,10 @@ static bool holder_address(const struct replicas *r, struct sock_addr *ret)
     return sock_addr_parse_hostport(slice_str(hostport), ret) == 0;
 }
 
-static int dial(struct replicas *r, struct slice chain, struct err *err)
+static int dial(struct replicas *r, struct slice chain, struct slice key, struct err *err)
 {
     static const char *const alpn[] = {"h2", NULL};
-    struct tls_ctx_opts o = {.identity = {chain, slice_str(r->key_pem)},
+    struct tls_ctx_opts o = {.identity = {chain, key},
                              .roots_pem = slice_str(signer_state(r->opts.signer).roots_pem),
                              .verify_peer = true,
                              .alpn = alpn};
@@ -444,21 +444,17 @@ static int dial(struct replicas *r, struct slice chain, struct err *err)
     return grpc_call(r->conn, REPLICAS_PATH, NULL, 0, &reporting_ops, r, &r->stream, err);
 }
 
-static void certified(void *user, const struct slice *chain, size_t n, const struct err *why)
+static void certified(void *user, struct slice chain, struct slice key, const struct err *why)
 {
     struct replicas *r = user;
     struct err err = {0};
-    CLEANUP(buf_freep) struct buf pem;
 
-    r->certifying = false;
-    buf_init(&pem, 64 * 1024);
-    for (size_t i = 0; i + (n > 1) < n; i++) /* the root is not sent */
-        buf_add_slice(&pem, chain[i]);
+    r->certifying = NULL;
     if (why)
         err = *why;
     if (!reporting(r)) {
         /* it is us now, or nobody */
-    } else if (why || dial(r, buf_slice(&pem), &err) < 0) {
+    } else if (why || dial(r, chain, key, &err) < 0) {
         report_later(r, err.msg);
     } else {
         /* The first report says it all. */
@@ -468,36 +464,23 @@ static void certified(void *user, const struct slice *chain, size_t n, const str
         loop_timer_in(r->loop, &r->gather, 0, report);
         LOG(INFO, "Reporting to the Lease's holder", "holder=%s", r->holder);
     }
-    tls_pem_free(r->key_pem);
-    r->key_pem = NULL;
 }
 
 /* Each connection has a certificate of its own: made for it, and none to renew. */
 static void dial_again(struct loop_timer *t)
 {
     struct replicas *r = CONTAINER_OF(t, struct replicas, retry);
-    unsigned char spki[X509_SPKI_MAX];
-    size_t len;
     struct err err = {0};
     CLEANUP(buf_freep) struct buf id;
 
+    buf_init(&id, 1024);
     if (!reporting(r) || r->certifying || r->conn)
         return;
-    buf_init(&id, 1024);
     own_identity(r, &id);
-    buf_add(&id, "", 1);
-    struct signer_ask ask = {.spiffe_id = buf_slice(&id).p, .life_s = CERT_LIFE_S};
-    if (buf_err(&id) == ERR_OK && x509_key_new(&r->key_pem, &err) == 0 &&
-        x509_key_spki(r->key_pem, spki, sizeof spki, &len, &err) == 0) {
-        ask.spki = slice_of(spki, len);
-        if (signer_issue(r->opts.signer, &ask, certified, r, &err) == 0) {
-            r->certifying = true;
-            return;
-        }
-    }
-    tls_pem_free(r->key_pem);
-    r->key_pem = NULL;
-    report_later(r, err.msg);
+    struct signer_ask ask = {.spiffe_id = buf_cstr(&id), .life_s = CERT_LIFE_S};
+    if (!ask.spiffe_id || signer_identity_ask(r->opts.signer, &ask, certified, r, &r->certifying,
+                                              &err) < 0)
+        report_later(r, ask.spiffe_id ? err.msg : "out of memory");
 }
 
 void replicas_holder(struct replicas *r, const char *pod)
@@ -559,10 +542,9 @@ void replicas_free(struct replicas *r)
     hang_up(r);
     while (r->reporters)
         reporter_fail(r->reporters, GRPC_UNAVAILABLE, "the operator ends");
-    signer_forget(r->opts.signer, r);
+    signer_identity_cancel(r->certifying);
     loop_timer_clear(r->loop, &r->retry);
     map_fini(&r->dirty);
-    tls_pem_free(r->key_pem);
     mem_free(r->holder);
     mem_free(r);
 }

@@ -8,6 +8,7 @@
 #include "lib/base/mem.h"
 #include "lib/tls/tls.h"
 #include "lib/tls/x509.h"
+#include "operator/signer_identity.h"
 
 #define CERT_LIFE_S (INT64_C(24) * 3600)
 #define HANDSHAKE_NS (10 * NS_PER_S)
@@ -29,8 +30,8 @@ struct serve {
     struct loop_io io;
     struct loop_timer renew, pause;
     struct tls_ctx *tls;
-    char *key;     /* of the certificate that was asked for; wiped when used */
-    bool asking, draining;
+    struct signer_identity *asking;
+    bool draining;
     struct peer *peers;
     struct serve_stats stats;
 };
@@ -183,22 +184,18 @@ static void renew_due(struct loop_timer *t)
     serve_renew(CONTAINER_OF(t, struct serve, renew));
 }
 
-static void certified(void *user, const struct slice *chain, size_t n, const struct err *why)
+static void certified(void *user, struct slice chain, struct slice key, const struct err *why)
 {
     static const char *const alpn[] = {"h2", NULL};
     struct serve *s = user;
     struct x509_cert_info info;
     struct tls_ctx *tls = NULL;
     struct err err = {0};
-    CLEANUP(buf_freep) struct buf pem;
 
-    s->asking = false;
-    buf_init(&pem, 64 * 1024);
-    for (size_t i = 0; i + (n > 1) < n; i++) /* the root is not sent */
-        buf_add_slice(&pem, chain[i]);
+    s->asking = NULL;
     struct tls_ctx_opts o = {
         .server = true,
-        .identity = {buf_slice(&pem), slice_str(s->key)},
+        .identity = {chain, key},
         .roots_pem = slice_str(signer_state(s->opts.signer).roots_pem),
         .verify_peer = true,
         .peer_optional = true,
@@ -206,42 +203,30 @@ static void certified(void *user, const struct slice *chain, size_t n, const str
     };
     if (why)
         err = *why;
-    if (why || x509_cert_info(buf_slice(&pem), &info, &err) < 0 || tls_ctx_new(&o, &tls, &err) < 0) {
+    if (why || x509_cert_info(chain, &info, &err) < 0 || tls_ctx_new(&o, &tls, &err) < 0) {
         LOG(WARN, "Server certificate could not be had; asking again", "reason=%s", err.msg);
         loop_timer_in(s->loop, &s->renew, RETRY_NS, renew_due);
-    } else {
-        tls_ctx_unref(s->tls);
-        s->tls = tls;
-        s->stats.not_after_ns = info.not_after_ns;
-        int64_t half = MAX((info.not_after_ns - loop_wall(s->loop)) / 2, 10 * NS_PER_S);
-        loop_timer_in(s->loop, &s->renew, half, renew_due);
-        LOG(INFO, "Server certificate in force", "names=%s port=%d", s->opts.names[0],
-            s->stats.port);
-        listen_again(&s->pause);
+        return;
     }
-    tls_pem_free(s->key);
-    s->key = NULL;
+    tls_ctx_unref(s->tls);
+    s->tls = tls;
+    s->stats.not_after_ns = info.not_after_ns;
+    int64_t half = MAX((info.not_after_ns - loop_wall(s->loop)) / 2, 10 * NS_PER_S);
+    loop_timer_in(s->loop, &s->renew, half, renew_due);
+    LOG(INFO, "Server certificate in force", "names=%s port=%d", s->opts.names[0], s->stats.port);
+    listen_again(&s->pause);
 }
 
 void serve_renew(struct serve *s)
 {
-    unsigned char spki[X509_SPKI_MAX];
-    size_t len;
-    struct err err = {0};
-    if (s->asking || s->draining)
-        return;
     struct signer_ask ask = {.dns = s->opts.names, .life_s = CERT_LIFE_S};
-    if (x509_key_new(&s->key, &err) == 0 &&
-        x509_key_spki(s->key, spki, sizeof spki, &len, &err) == 0) {
-        ask.spki = slice_of(spki, len);
-        if (signer_issue(s->opts.signer, &ask, certified, s, &err) == 0) {
-            s->asking = true;
-            return;
-        }
-    }
-    tls_pem_free(s->key);
-    s->key = NULL;
-    loop_timer_in(s->loop, &s->renew, RETRY_NS, renew_due);
+    struct err err = {0};
+    if (s->draining)
+        return;
+    signer_identity_cancel(s->asking); /* it may be of the CA from before */
+    s->asking = NULL;
+    if (signer_identity_ask(s->opts.signer, &ask, certified, s, &s->asking, &err) < 0)
+        loop_timer_in(s->loop, &s->renew, RETRY_NS, renew_due);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------- */
@@ -296,9 +281,8 @@ void serve_free(struct serve *s)
     }
     loop_timer_clear(s->loop, &s->renew);
     loop_timer_clear(s->loop, &s->pause);
-    signer_forget(s->opts.signer, s);
+    signer_identity_cancel(s->asking);
     tls_ctx_unref(s->tls);
-    tls_pem_free(s->key);
     mem_free(s);
 }
 

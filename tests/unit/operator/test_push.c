@@ -655,6 +655,76 @@ START_TEST(dropped_and_wanted_again)
 }
 END_TEST
 
+START_TEST(endless_names_that_are_not_there)
+{
+    struct side p;
+    static struct wire_want many[3000];
+    static char keys[3000][40];
+    for (size_t i = 0; i < N_OF(many); i++) {
+        snprintf(keys[i], sizeof keys[i], "no-%zu.example.com:80", i);
+        many[i] = (struct wire_want){.kind = PROG_SERVICE, .key = slice_str(keys[i])};
+    }
+    setup();
+    dial(&p, "spiffe://cluster.local/ns/shop/sa/front");
+    want(&p, true, PROG_SETTINGS, "", SLICE_NULL);
+    say(&p, &(struct wire_client){.want = many, .n_want = N_OF(many)});
+    ck_assert_uint_eq(push_stats(push).subscriptions, 1 + 2048);
+    ck_assert_uint_eq(push_stats(push).resources, 1 + 2048);
+    ck_assert_uint_eq(push_stats(push).refused, N_OF(many) - 2048);
+    ck_assert(!p.ended);
+    /* What is there is served all the same, and what is dropped makes room. */
+    service_put();
+    turn(20);
+    ack(&p);
+    want(&p, false, PROG_SERVICE, WEB, SLICE_NULL);
+    ck_assert_uint_eq(push_stats(push).refused, N_OF(many) - 2048);
+    for (size_t i = 0; i < 100; i++)
+        say(&p, &(struct wire_client){.drop = &many[i], .n_drop = 1});
+    turn(1000);
+    say(&p, &(struct wire_client){.want = many + 2500, .n_want = 100});
+    ck_assert_uint_eq(push_stats(push).refused, N_OF(many) - 2048);
+    hang_up(&p);
+    turn(1);
+    ck_assert_uint_eq(push_stats(push).resources, 0);
+    teardown();
+}
+END_TEST
+
+START_TEST(who_followed_a_change_of_the_ca)
+{
+    struct side p;
+    struct push_ca_tally t;
+    setup();
+    dial(&p, "spiffe://cluster.local/ns/shop/sa/front");
+    now_serving->issuer = 0;
+    want(&p, true, PROG_SETTINGS, "", SLICE_NULL);
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.proxies, 1);
+    ck_assert_uint_eq(t.acked, 0); /* told, and silent */
+    ack(&p);
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.acked, 1);
+    ck_assert_uint_eq(t.held, 0);
+    push_set_roots(push, SL("-----BEGIN CERTIFICATE-----\nanother\n"));
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.acked, 0); /* not even told yet */
+    turn(20);
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.acked, 0);
+    ack(&p);
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.acked, 1);
+    push_set_issuer(push, 7, 30);
+    turn(20);
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.acked, 0);
+    hang_up(&p);
+    push_ca_tally(push, 7, &t);
+    ck_assert_uint_eq(t.proxies, 0);
+    teardown();
+}
+END_TEST
+
 START_TEST(strangers_are_turned_away)
 {
     struct side p;
@@ -803,6 +873,8 @@ TESTS(push)
     tcase_add_test(tc, acknowledgements_are_counted_by_object);
     tcase_add_test(tc, a_new_pod_gets_what_its_siblings_use);
     tcase_add_test(tc, drop_ends_a_subscription);
+    tcase_add_test(tc, endless_names_that_are_not_there);
+    tcase_add_test(tc, who_followed_a_change_of_the_ca);
     tcase_add_test(tc, dropped_and_wanted_again);
     tcase_add_loop_test(tc, strangers_are_turned_away, 0, N_OF(strangers));
     tcase_add_test(tc, a_pod_that_the_watch_brings_late_is_served);
