@@ -353,6 +353,25 @@ static bool seek_subset(void *user, const struct ix_pod *p)
     return !s->found;
 }
 
+/* WorkloadEntries that a Service or a ServiceEntry selects. */
+static void seek_entries(struct an *an, const struct an_host *h, struct subset_seek *seek)
+{
+    struct slice ns = h->entry ? h->entry->meta->ns : h->service ? istr_slice(h->service->ns) : SL("");
+    const struct ix_objects *l = index_we_of(an->x, ns);
+
+    for (uint32_t i = 0; l && i < l->n && !seek->found; i++) {
+        const struct ix_object *o = l->p[i];
+        const struct api_map *labels = &o->we->endpoint.labels;
+
+        if (h->entry ? !h->entry->se->workload_selector.set ||
+                           !api_map_covers(labels, &h->entry->se->workload_selector.labels)
+                     : !index_entry_selected(o, h->service->selector))
+            continue;
+        seek->any = true;
+        seek->found = api_map_covers(labels, seek->labels);
+    }
+}
+
 static void subset_pods(struct an *an, const struct an_host *h, uint32_t i)
 {
     const struct dr_subset *s = &an->o->dr->subsets[i];
@@ -364,6 +383,8 @@ static void subset_pods(struct an *an, const struct an_host *h, uint32_t i)
         seek.any = true;
         seek.found = api_map_covers(&h->entry->se->endpoints[k].labels, &s->labels);
     }
+    if (!seek.found)
+        seek_entries(an, h, &seek);
     if (!seek.found && (seek.any || !an->partial))
         an_add(an, FINDING_EMPTY_SUBSET, an_path(an, "spec.subsets[%u].labels", i),
                "no pod of %.*s has these labels: calls of the subset %.*s get 503 until one has",
@@ -763,16 +784,55 @@ static void gw(struct an *an)
 /* --- ServiceEntry
  * --------------------------------------------------------------------------------------- */
 
+/* Does some namespace see both? */
+static bool seen_together(const struct ix_object *a, const struct ix_object *b)
+{
+    const struct api_strings *x = &a->se->export_to, *y = &b->se->export_to;
+
+    if (!x->n || !y->n || api_strings_has(x, SL("*")) || api_strings_has(y, SL("*")))
+        return !api_strings_has(x, SL("~")) && !api_strings_has(y, SL("~"));
+    for (uint32_t i = 0; i < x->n; i++) {
+        struct slice ns = slice_is(x->p[i], ".") ? a->meta->ns : x->p[i];
+
+        if (!slice_is(ns, "~") && index_visible(y, b->meta->ns, ns))
+            return true;
+    }
+    return false;
+}
+
+static void se_host(struct an *an, uint32_t i)
+{
+    struct slice host = an->o->hosts[i];
+    const struct ix_objects *l = index_se_of(an->x, host);
+    const char *path = an_path(an, "spec.hosts[%u]", i);
+
+    if (index_service_by_host(an->x, host)) {
+        an_add(an, FINDING_CONFLICT, path,
+               "a Service has the host %.*s, and holds: name another host", SL_FMT(host));
+        return;
+    }
+    for (uint32_t k = 0; l && k < l->n && l->p[k] != an->o; k++)
+        if (seen_together(l->p[k], an->o)) {
+            an_add(an, FINDING_CONFLICT, path,
+                   "host %.*s belongs to the older ServiceEntry %.*s/%.*s, which holds where both "
+                   "are seen: put the ports and endpoints into one object",
+                   SL_FMT(host), SL_FMT(l->p[k]->meta->ns), SL_FMT(l->p[k]->meta->name));
+            return;
+        }
+}
+
 static void se(struct an *an)
 {
-    const struct se *s = an->o->se;
+    const struct api_selector *s = &an->o->se->workload_selector;
+    const struct ix_objects *l = s->set ? index_we_of(an->x, an->o->meta->ns) : NULL;
+    bool any = false;
 
-    selector(an, &s->workload_selector, false, "spec.workloadSelector");
+    for (uint32_t i = 0; l && i < l->n && !any; i++)
+        any = !l->p[i]->invalid && api_map_covers(&l->p[i]->we->endpoint.labels, &s->labels);
+    if (!any)
+        selector(an, s, false, "spec.workloadSelector");
     for (uint32_t i = 0; i < an->o->n_hosts; i++)
-        if (index_service_by_host(an->x, an->o->hosts[i]))
-            an_add(an, FINDING_CONFLICT, an_path(an, "spec.hosts[%u]", i),
-                   "a Service has the host %.*s, and holds: name another host",
-                   SL_FMT(an->o->hosts[i]));
+        se_host(an, i);
 }
 
 /* --- */

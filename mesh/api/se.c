@@ -82,10 +82,39 @@ bool se_wants_address(const struct se *se)
     return true;
 }
 
-uint32_t se_endpoint_port(const struct se_endpoint *e, const struct api_port *port)
+uint32_t se_endpoint_named_port(const struct se_endpoint *e, struct slice name)
 {
     for (uint32_t i = 0; i < e->n_ports; i++)
-        if (slice_eq(e->ports[i].name, port->name) && e->ports[i].number)
+        if (slice_eq(e->ports[i].name, name))
             return e->ports[i].number;
-    return port->target_port ? port->target_port : port->number;
+    return 0;
+}
+
+uint32_t se_endpoint_port(const struct se_endpoint *e, const struct api_port *port)
+{
+    uint32_t own = se_endpoint_named_port(e, port->name);
+
+    return own ? own : port->target_port ? port->target_port : port->number;
+}
+
+bool se_endpoint_mtls(const struct se_endpoint *e)
+{
+    struct slice mode = api_map_get(&e->labels, SL("security.istio.io/tlsMode"));
+
+    return mode.p ? slice_is(mode, "istio") : e->service_account.len != 0;
+}
+
+struct slice se_endpoint_locality(const struct se_endpoint *e, struct arena *a)
+{
+    struct slice own = api_map_get(&e->labels, SL("istio-locality"));
+    char *text;
+
+    if (e->locality.len)
+        return arena_slice(a, e->locality);
+    if (!own.len)
+        own = api_map_get(&e->labels, SL("topology.istio.io/locality"));
+    text = own.len ? arena_strndup(a, own.p, own.len) : NULL;
+    for (size_t i = 0; text && i < own.len; i++) /* a label's value holds no slash */
+        text[i] = text[i] == '.' ? '/' : text[i];
+    return slice_str(text);
 }

@@ -47,3 +47,9 @@ bool se_wants_address(const struct se *se);
 /* The port number at which an endpoint serves `port`: the endpoint's map by name, then targetPort,
  * then number. */
 uint32_t se_endpoint_port(const struct se_endpoint *e, const struct api_port *port);
+/* The number that the endpoint's map gives a port's name; 0: none. */
+uint32_t se_endpoint_named_port(const struct se_endpoint *e, struct slice name);
+/* Does it speak mTLS? By its label security.istio.io/tlsMode, else when it has a service account. */
+bool se_endpoint_mtls(const struct se_endpoint *e);
+/* The label's value, "a.b.c" for "a/b/c", where it has no locality of its own. */
+struct slice se_endpoint_locality(const struct se_endpoint *e, struct arena *a);

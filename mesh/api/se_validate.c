@@ -111,6 +111,8 @@ static void endpoints(const struct se *se, const struct fpath *spec, struct find
         struct ipaddr ip;
 
         if (slice_starts(e->address, SL("unix://"))) {
+            findings_add(f, FINDING_UNSUPPORTED, &address,
+                         "unix sockets are not called: give an address or a name");
             if (e->n_ports)
                 findings_add(f, FINDING_INVALID, &at, "a unix socket has no ports");
         } else if (se->resolution == SE_STATIC && !ip_parse(e->address, &ip)) {

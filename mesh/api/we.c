@@ -6,6 +6,28 @@
 #include "mesh/api/check.h"
 #include "mesh/api/shapes.h"
 
+/* Labels of the object count beside those of the workload, and before them (as in Istio). */
+static void merge_labels(struct rd_ctx *c, const struct api_map *first, struct api_map *ret)
+{
+    const struct api_map second = *ret;
+    uint32_t i = 0, k = 0, n = 0;
+    struct api_kv *p = first->n ? rd_alloc(c, first->n + second.n, sizeof *p) : NULL;
+
+    if (!p)
+        return;
+    while (i < first->n || k < second.n) {
+        int d = i == first->n   ? 1
+                : k == second.n ? -1
+                                : slice_cmp(first->p[i].key, second.p[k].key);
+
+        p[n++] = d <= 0 ? first->p[i] : second.p[k];
+        i += d <= 0;
+        k += d >= 0;
+    }
+    ret->p = p;
+    ret->n = n;
+}
+
 int we_decode(const json_t *obj, struct arena *a, struct we **ret, struct findings *f)
 {
     struct rd_ctx c = {.a = a, .f = f};
@@ -15,6 +37,7 @@ int we_decode(const json_t *obj, struct arena *a, struct we **ret, struct findin
     if (!we || rd_begin(&c, obj, false, &we->meta, &root, &spec) < 0)
         return -1;
     shape_workload(&spec, &we->endpoint);
+    merge_labels(&c, &we->meta.labels, &we->endpoint.labels);
     if (c.nomem)
         return -1;
     *ret = we;
@@ -29,6 +52,8 @@ void shape_check_workload(const struct se_endpoint *e, const struct fpath *at, s
     struct ipaddr ip;
 
     if (slice_starts(e->address, SL("unix://"))) {
+        findings_add(f, FINDING_UNSUPPORTED, &address,
+                     "unix sockets are not called: give an address or a name");
         if (e->address.len == 7 || (e->address.p[7] != '/' && e->address.p[7] != '@'))
             findings_add(f, FINDING_INVALID, &address,
                          "must name a socket: unix:///path or unix://@name");

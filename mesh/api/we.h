@@ -7,7 +7,7 @@
 
 struct we {
     struct obj_meta meta;
-    struct se_endpoint endpoint;
+    struct se_endpoint endpoint; /* its labels: the object's own and spec.labels, the former first */
 };
 
 struct wg_probe_header {

@@ -3,21 +3,61 @@
 #include "mesh/compile/compile_int.h"
 
 /* --- endpoints ---------------------------------------------------------------------------------------- */
-static void endpoints_of_service(struct cc *c, const struct ix_service *s, struct slice port_name,
-                                 struct prog_cluster *to)
+static void name_to_resolve(struct cc *c, const struct se_endpoint *e, uint32_t port,
+                            struct prog_cluster *to)
+{
+    struct ipaddr ip;
+
+    if (e->address.len && port && !ip_parse(e->address, &ip) &&
+        !slice_starts(e->address, SL("unix:")))
+        to->dns.p[to->dns.n++] = cc_printf(c, "%.*s:%u", SL_FMT(e->address), port);
+}
+
+/* WorkloadEntries that a Service selects: those with addresses are one set of endpoints. */
+static void endpoints_of_entries(struct cc *c, const struct ix_service *s,
+                                 const struct target_port *p, struct prog_cluster *to)
+{
+    const struct ix_objects *l = index_we_of(c->x, istr_slice(s->ns));
+    const struct ix_port *port = NULL;
+    bool any = false;
+
+    if (!s->selector)
+        return;
+    cc_dep(c, INDEX_TOKEN_WE(istr_slice(s->ns)));
+    for (uint32_t i = 0; i < s->n_ports && !port; i++)
+        if (s->ports[i].tcp && s->ports[i].port == p->port)
+            port = &s->ports[i];
+    for (uint32_t i = 0; l && i < l->n && port; i++) {
+        if (!index_entry_selected(l->p[i], s->selector))
+            continue;
+        if (!any)
+            to->dns = cc_strings(c, l->n);
+        any = true;
+        if (to->dns.p)
+            name_to_resolve(c, &l->p[i]->we->endpoint,
+                            entry_port(&l->p[i]->we->endpoint, port), to);
+    }
+    if (any && to->endpoints.p)
+        to->endpoints.p[to->endpoints.n++] =
+            cc_printf(c, "WorkloadEntry/%s/%s/%u", s->ns->p, s->name->p, p->port);
+}
+
+static void endpoints_of_service(struct cc *c, const struct ix_service *s,
+                                 const struct target_port *p, struct prog_cluster *to)
 {
     uint32_t n = 0;
 
     for (const struct ix_slice *e = s->slices; e; e = e->next)
         n++;
-    to->endpoints = cc_strings(c, n);
+    to->endpoints = cc_strings(c, n + 1);
     for (const struct ix_slice *e = s->slices; e && to->endpoints.p; e = e->next)
         for (uint32_t i = 0; i < e->n_ports; i++)
-            if (slice_eq(istr_slice(e->ports[i].name), port_name) && e->ports[i].tcp) {
+            if (slice_eq(istr_slice(e->ports[i].name), p->name) && e->ports[i].tcp) {
                 to->endpoints.p[to->endpoints.n++] = cc_printf(
-                    c, "EndpointSlice/%s/%s/%.*s", e->ns->p, e->name->p, SL_FMT(port_name));
+                    c, "EndpointSlice/%s/%s/%.*s", e->ns->p, e->name->p, SL_FMT(p->name));
                 break;
             }
+    endpoints_of_entries(c, s, p, to);
 }
 
 /* Names that the proxy must resolve: endpoints by name, or the entry's own host. */
@@ -25,14 +65,20 @@ static void names_to_resolve(struct cc *c, const struct target *t, const struct 
                              struct prog_cluster *to)
 {
     const struct se *se = t->se->se;
-    struct ipaddr ip;
+    const struct ix_objects *l =
+        se->workload_selector.set ? index_we_of(c->x, t->se->meta->ns) : NULL;
 
-    to->dns = cc_strings(c, se->n_endpoints + 1);
+    to->dns = cc_strings(c, se->n_endpoints + (l ? l->n : 0) + 1);
     for (uint32_t i = 0; i < se->n_endpoints && to->dns.p; i++)
-        if (!ip_parse(se->endpoints[i].address, &ip))
-            to->dns.p[to->dns.n++] = cc_printf(c, "%.*s:%u", SL_FMT(se->endpoints[i].address),
-                                               se_endpoint_port(&se->endpoints[i], port));
-    if (se->n_endpoints == 0 && to->dns.p)
+        name_to_resolve(c, &se->endpoints[i], se_endpoint_port(&se->endpoints[i], port), to);
+    if (se->workload_selector.set)
+        cc_dep(c, INDEX_TOKEN_WE(t->se->meta->ns));
+    for (uint32_t i = 0; l && i < l->n && to->dns.p; i++)
+        if (!l->p[i]->invalid &&
+            api_map_covers(&l->p[i]->we->endpoint.labels, &se->workload_selector.labels))
+            name_to_resolve(c, &l->p[i]->we->endpoint,
+                            se_endpoint_port(&l->p[i]->we->endpoint, port), to);
+    if (se->n_endpoints == 0 && !se->workload_selector.set && to->dns.p)
         to->dns.p[to->dns.n++] = cc_printf(c, "%.*s:%u", SL_FMT(t->host),
                                            port->target_port ? port->target_port : port->number);
 }
@@ -134,7 +180,7 @@ static void fill(struct cc *c, const struct builder *b, const struct target *t,
         if (t->svc->external) {
             endpoints_of_external(c, b, t, p->port, to);
         } else {
-            endpoints_of_service(c, t->svc, p->name, to);
+            endpoints_of_service(c, t->svc, p, to);
             /* Of a headless service the client has chosen the pod. */
             to->original_dst = t->svc->headless && b->target->svc == t->svc;
         }

@@ -8,7 +8,8 @@
  *
  * Keys: SETTINGS, INBOUND, NAMES "" ; SERVICE "authority:port" or "address:port"; WORKLOAD address;
  * ENDPOINTS as clusters name them: "EndpointSlice/<ns>/<name>/<port name>",
- * "ServiceEntry/<ns>/<name>/<port>", "Pod/<address>/<port>". */
+ * "ServiceEntry/<ns>/<name>/<port>", "WorkloadEntry/<ns>/<service>/<port>" (those that the Service
+ * selects), "Pod/<address>/<port>". */
 #pragma once
 
 #include "mesh/index/index.h"

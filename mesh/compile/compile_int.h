@@ -149,6 +149,9 @@ struct prog *compile_credential(struct cc *c, struct slice key);
 /* From the Secret of that name in the client's namespace (roots also from NAME-cacert); false: there
  * is none, or it holds nothing of use. Whether the client may have it is the caller's to know. */
 bool credential_fill(struct cc *c, struct slice name, struct prog_credential *ret);
+/* Where a WorkloadEntry serves a Service's port; 0: nowhere. A named targetPort must be in the entry's map;
+ * else the map may have the service port's name. */
+uint32_t entry_port(const struct se_endpoint *e, const struct ix_port *p);
 /* The number of a container port by name; 0: none. */
 uint16_t pod_named_port(const struct ix_pod *pod, struct slice name);
 struct prog *compile_endpoints(struct cc *c, struct slice key, enum err_code *rc);

@@ -370,11 +370,35 @@ static struct prog *of_slice(struct cc *c, struct slice ns, struct slice name, s
     return finish(&b);
 }
 
-/* --- "ServiceEntry/<ns>/<name>/<port>" ---------------------------------------------------------------- */
+/* --- ServiceEntries and WorkloadEntries --------------------------------------------------------------- */
+static void add_entry(struct eb *b, struct slice ns, const struct se_endpoint *e, uint32_t port,
+                      uint32_t *cap)
+{
+    struct prog_endpoint *to;
+    struct ipaddr ip;
+
+    if (!ip_parse(e->address, &ip) || !port)
+        return; /* a name: the cluster asks to resolve it */
+    to = cc_grow(b->c, &b->e->p, &b->e->n, cap, sizeof *to);
+    if (!to)
+        return;
+    set_address(to, &ip, (uint16_t)port);
+    to->weight = e->weight.set && e->weight.v ? e->weight.v : 1;
+    to->identity = e->service_account.len
+                       ? text_index(b, &b->e->identities, &b->cap_identities,
+                                    cc_identity(b->c, ns, e->service_account))
+                       : NO_INDEX;
+    to->locality = text_index(b, &b->e->localities, &b->cap_localities,
+                              se_endpoint_locality(e, b->c->a));
+    to->subsets = subsets_of_labels(b, &e->labels);
+    to->mtls = se_endpoint_mtls(e);
+}
+
+/* --- "ServiceEntry/<ns>/<name>/<port>" */
 struct se_pods {
     struct eb *b;
     const struct ix_object *se;
-    uint16_t port;
+    const struct api_port *port;
     uint32_t cap;
 };
 
@@ -382,6 +406,7 @@ static bool add_se_pod(void *user, const struct ix_pod *pod)
 {
     struct se_pods *s = user;
     struct prog_endpoint *to;
+    uint16_t port;
 
     if (!slice_eq(istr_slice(pod->ns), s->se->meta->ns) || !pod->ip[0].len || pod->gone ||
         !ilabels_cover(pod->labels, &s->se->se->workload_selector.labels))
@@ -389,33 +414,29 @@ static bool add_se_pod(void *user, const struct ix_pod *pod)
     to = cc_grow(s->b->c, &s->b->e->p, &s->b->e->n, &s->cap, sizeof *to);
     if (!to)
         return false;
-    set_address(to, &pod->ip[0], s->port);
+    port = pod_named_port(pod, s->port->name);
+    if (!port)
+        port = (uint16_t)(s->port->target_port ? s->port->target_port : s->port->number);
+    set_address(to, &pod->ip[0], port);
     describe_pod(s->b, pod, to);
     return true;
 }
 
-static void add_se_endpoint(struct eb *b, const struct ix_object *o, const struct se_endpoint *e,
-                            const struct api_port *port, struct se_pods *s)
+static void add_selected(struct eb *b, const struct ix_object *o, struct se_pods *s)
 {
-    struct prog_endpoint *to;
-    struct slice tls = api_map_get(&e->labels, SL("security.istio.io/tlsMode"));
-    struct ipaddr ip;
+    const struct ix_objects *l = index_we_of(b->c->x, o->meta->ns);
 
-    if (!ip_parse(e->address, &ip))
-        return; /* a name: the cluster asks to resolve it */
-    to = cc_grow(b->c, &b->e->p, &b->e->n, &s->cap, sizeof *to);
-    if (!to)
-        return;
-    set_address(to, &ip, (uint16_t)se_endpoint_port(e, port));
-    to->weight = e->weight.set && e->weight.v ? e->weight.v : 1;
-    to->identity = e->service_account.len
-                       ? text_index(b, &b->e->identities, &b->cap_identities,
-                                    cc_identity(b->c, o->meta->ns, e->service_account))
-                       : NO_INDEX;
-    to->locality =
-        text_index(b, &b->e->localities, &b->cap_localities, cc_copy(b->c, e->locality));
-    to->subsets = subsets_of_labels(b, &e->labels);
-    to->mtls = slice_eq(tls, SL("istio"));
+    cc_dep(b->c, INDEX_TOKEN_PODS(o->meta->ns));
+    cc_dep(b->c, INDEX_TOKEN_WE(o->meta->ns));
+    index_each_pod(b->c->x, add_se_pod, s);
+    for (uint32_t i = 0; l && i < l->n; i++) {
+        const struct se_endpoint *e = &l->p[i]->we->endpoint;
+
+        if (l->p[i]->invalid || !api_map_covers(&e->labels, &o->se->workload_selector.labels))
+            continue;
+        cc_origin(b->c, INDEX_WE, l->p[i]->meta);
+        add_entry(b, o->meta->ns, e, se_endpoint_port(e, s->port), &s->cap);
+    }
 }
 
 static struct prog *of_se(struct cc *c, struct slice ns, struct slice name, struct slice port_text)
@@ -423,7 +444,7 @@ static struct prog *of_se(struct cc *c, struct slice ns, struct slice name, stru
     const struct ix_object *o = index_object(c->x, INDEX_SE, ns, name);
     const struct api_port *port = NULL;
     struct eb b = {.c = c};
-    struct se_pods s = {&b, o, 0, 0};
+    struct se_pods s = {&b, o, NULL, 0};
     uint64_t number;
 
     cc_dep(c, index_token("se-object", ns, name));
@@ -443,11 +464,50 @@ static struct prog *of_se(struct cc *c, struct slice ns, struct slice name, stru
         if (i == 0) /* subsets of further hosts of one entry are those of the first */
             collect(&b, o->hosts[i]);
     for (uint32_t i = 0; i < o->se->n_endpoints; i++)
-        add_se_endpoint(&b, o, &o->se->endpoints[i], port, &s);
-    if (o->se->workload_selector.set) {
-        cc_dep(c, INDEX_TOKEN_PODS(ns));
-        s.port = (uint16_t)(port->target_port ? port->target_port : port->number);
-        index_each_pod(c->x, add_se_pod, &s);
+        add_entry(&b, ns, &o->se->endpoints[i], se_endpoint_port(&o->se->endpoints[i], port), &s.cap);
+    s.port = port;
+    if (o->se->workload_selector.set)
+        add_selected(&b, o, &s);
+    return finish(&b);
+}
+
+/* --- "WorkloadEntry/<ns>/<service>/<port>": those that a Service selects */
+uint32_t entry_port(const struct se_endpoint *e, const struct ix_port *p)
+{
+    struct slice name = p->target_name ? istr_slice(p->target_name) : istr_slice(p->name);
+    uint32_t own = se_endpoint_named_port(e, name);
+
+    return own || p->target_name ? own : p->target ? p->target : p->port;
+}
+
+static struct prog *of_selected(struct cc *c, struct slice ns, struct slice name, struct slice port_text)
+{
+    const struct ix_service *s = index_service(c->x, ns, name);
+    const struct ix_objects *l = index_we_of(c->x, ns);
+    const struct ix_port *port = NULL;
+    struct eb b = {.c = c};
+    uint64_t number;
+    uint32_t cap = 0;
+
+    cc_dep(c, INDEX_TOKEN_SERVICE(ns, name));
+    cc_dep(c, INDEX_TOKEN_WE(ns));
+    if (!s || !s->known || !s->selector || !slice_u64(port_text, 65535, &number))
+        return NULL;
+    for (uint32_t i = 0; i < s->n_ports && !port; i++)
+        if (s->ports[i].tcp && s->ports[i].port == number)
+            port = &s->ports[i];
+    if (!port)
+        return NULL;
+    deps_of_policy(c, ns);
+    b.e = cc_prog(c, PROG_ENDPOINTS, sizeof *b.e);
+    if (!b.e)
+        return NULL;
+    collect(&b, cc_printf(c, "%s.%s.svc.%.*s", s->name->p, s->ns->p, SL_FMT(c->mesh->cluster_domain)));
+    for (uint32_t i = 0; l && i < l->n; i++) {
+        if (!index_entry_selected(l->p[i], s->selector))
+            continue;
+        cc_origin(c, INDEX_WE, l->p[i]->meta);
+        add_entry(&b, ns, &l->p[i]->we->endpoint, entry_port(&l->p[i]->we->endpoint, port), &cap);
     }
     return finish(&b);
 }
@@ -489,6 +549,8 @@ struct prog *compile_endpoints(struct cc *c, struct slice key, enum err_code *rc
         return of_slice(c, part[1], part[2], part[3]);
     if (n == 4 && !key.p && slice_eq(part[0], SL("ServiceEntry")))
         return of_se(c, part[1], part[2], part[3]);
+    if (n == 4 && !key.p && slice_eq(part[0], SL("WorkloadEntry")))
+        return of_selected(c, part[1], part[2], part[3]);
     if (n == 3 && slice_eq(part[0], SL("Pod")))
         return of_pod(c, part[1], part[2]);
     *rc = ERR_INVALID;
@@ -496,6 +558,11 @@ struct prog *compile_endpoints(struct cc *c, struct slice key, enum err_code *rc
 }
 
 /* --- WORKLOAD ----------------------------------------------------------------------------------------- */
+static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name",
+                                    "app", NULL};
+static const char *const revisions[] = {"service.istio.io/canonical-revision",
+                                        "app.kubernetes.io/version", "version", NULL};
+
 static struct slice first_label(const struct ix_pod *p, const char *const *keys, struct slice none)
 {
     for (; *keys; keys++) {
@@ -507,12 +574,39 @@ static struct slice first_label(const struct ix_pod *p, const char *const *keys,
     return none;
 }
 
+static struct slice first_of(const struct api_map *m, const char *const *keys, struct slice none)
+{
+    for (; *keys; keys++) {
+        struct slice v = api_map_get(m, slice_str(*keys));
+
+        if (v.len)
+            return v;
+    }
+    return none;
+}
+
+static void fill_entry(struct cc *c, const struct ix_object *o, struct prog_workload *ret)
+{
+    const struct se_endpoint *e = &o->we->endpoint;
+    struct slice workload = api_map_get(&e->labels, SL("service.istio.io/workload-name"));
+
+    if (!workload.len)
+        workload = o->meta->name;
+    cc_origin(c, INDEX_WE, o->meta);
+    ret->name = cc_copy(c, workload);
+    ret->namespace_ = cc_copy(c, o->meta->ns);
+    ret->service_account = cc_copy(c, e->service_account);
+    ret->app = cc_copy(c, api_map_get(&e->labels, SL("app")));
+    ret->version = cc_copy(c, api_map_get(&e->labels, SL("version")));
+    ret->canonical_name = cc_copy(c, first_of(&e->labels, names, workload));
+    ret->canonical_revision = cc_copy(c, first_of(&e->labels, revisions, SL("latest")));
+    ret->cluster = cc_copy(c, c->in->cluster_name.len ? c->in->cluster_name : SL("Kubernetes"));
+    if (e->service_account.len)
+        ret->principal = cc_identity(c, o->meta->ns, e->service_account);
+}
+
 void fill_workload(struct cc *c, const struct ix_pod *p, struct prog_workload *ret)
 {
-    static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name",
-                                        "app", NULL};
-    static const char *const revisions[] = {"service.istio.io/canonical-revision",
-                                            "app.kubernetes.io/version", "version", NULL};
     struct slice workload = ilabels_get(p->labels, SL("service.istio.io/workload-name"));
 
     if (!workload.len)
@@ -530,6 +624,7 @@ void fill_workload(struct cc *c, const struct ix_pod *p, struct prog_workload *r
 
 struct prog *compile_workload(struct cc *c, struct slice key, enum err_code *rc)
 {
+    const struct ix_object *entry;
     struct prog_workload *w;
     const struct ix_pod *p;
     struct ipaddr ip;
@@ -541,11 +636,15 @@ struct prog *compile_workload(struct cc *c, struct slice key, enum err_code *rc)
     cc_dep(c, INDEX_TOKEN_IP(&ip));
     cc_dep(c, INDEX_TOKEN_MESH);
     p = index_pod_by_ip(c->x, &ip);
-    if (!p)
+    entry = p ? NULL : index_we_by_ip(c->x, &ip);
+    if (!p && !entry)
         return NULL;
-    cc_dep(c, INDEX_TOKEN_POD(istr_slice(p->ns), istr_slice(p->name)));
+    if (p)
+        cc_dep(c, INDEX_TOKEN_POD(istr_slice(p->ns), istr_slice(p->name)));
     w = cc_prog(c, PROG_WORKLOAD, sizeof *w);
-    if (w)
+    if (w && p)
         fill_workload(c, p, w);
+    else if (w)
+        fill_entry(c, entry, w);
     return w ? &w->prog : NULL;
 }

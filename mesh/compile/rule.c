@@ -489,8 +489,11 @@ static void set_tls(struct cc *c, const struct dr_tls *tls, const struct target 
     bool origin;
 
     to->tls = PROG_TLS_AUTO;
-    if (t->kind == TARGET_SE)
+    if (t->kind == TARGET_SE) {
         to->subject_alt_names = cc_copy_strings(c, &t->se->se->subject_alt_names);
+        if (t->se->se->location == SE_MESH_EXTERNAL) /* mTLS only where a rule asks for it */
+            to->tls = PROG_TLS_DISABLE;
+    }
     if (!tls)
         return;
     to->tls = modes[tls->mode];

@@ -40,6 +40,8 @@ static bool add_object(void *user, const struct ix_object *o)
         if (index_address_of(k->c->x, o->hosts[i], &ip))
             add_key(k, cc_copy(k->c, slice_of(ip.b, ip.len)));
     }
+    if (o->kind == INDEX_WE && ip_parse(o->we->endpoint.address, &ip))
+        add_key(k, cc_copy(k->c, slice_of(ip.b, ip.len)));
     for (uint32_t i = 0; o->kind == INDEX_SE && i < o->se->addresses.n; i++)
         if (ip_parse(o->se->addresses.p[i], &ip))
             add_key(k, cc_copy(k->c, slice_of(ip.b, ip.len)));
@@ -54,6 +56,7 @@ static void filter(struct cc *c, struct prog_filter *ret)
     index_each_service(c->x, add_service, &k);
     index_each_object(c->x, INDEX_SE, add_object, &k);
     index_each_object(c->x, INDEX_VS, add_object, &k);
+    index_each_object(c->x, INDEX_WE, add_object, &k);
     if (prog_filter_build(c->a, k.p, k.n, ret) != ERR_OK)
         c->nomem = true;
 }

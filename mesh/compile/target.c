@@ -138,12 +138,12 @@ struct target target_of_ip(struct cc *c, const struct ipaddr *ip)
     if (t.svc)
         return target_of_authority(c, cc_printf(c, "%s.%s.svc.%.*s", t.svc->name->p, t.svc->ns->p,
                                                 SL_FMT(c->mesh->cluster_domain)));
-    t.se = index_se_by_ip(c->x, ip, &host);
-    if (!host.p && t.se && t.se->n_hosts)
-        host = t.se->hosts[0];
+    for (const struct ix_object *o = NULL; (o = index_se_by_ip(c->x, ip, o));)
+        if (o->n_hosts && cc_visible(c, &o->se->export_to, o->meta->ns))
+            return target_of_authority(c, o->hosts[0]);
+    host = index_host_by_ip(c->x, ip);
     if (host.p)
         return target_of_authority(c, host);
-    t.se = NULL;
     t.pod = index_pod_by_ip(c->x, ip);
     if (t.pod) {
         t.kind = TARGET_POD;

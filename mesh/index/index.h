@@ -43,7 +43,7 @@ enum index_kind {
     INDEX_MESH,
     INDEX_RA,
     INDEX_GW,
-    INDEX_SC, /* this and those below: held for checks and status, nothing is compiled from them */
+    INDEX_SC, /* this and those below, but for WE: held for checks and status, nothing is compiled from them */
     INDEX_WE,
     INDEX_WG,
     INDEX_PC,
@@ -107,6 +107,7 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_VS_OBJECT(ns, name) index_token("vs-object", ns, name) /* that one, as a delegate */
 #define INDEX_TOKEN_DR(host) index_token("dr", host, SLICE_NULL)
 #define INDEX_TOKEN_SE(host) index_token("se", host, SLICE_NULL)
+#define INDEX_TOKEN_WE(ns) index_token("we", ns, SLICE_NULL) /* any WorkloadEntry there */
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)
 #define INDEX_TOKEN_AP(ns) index_token("ap", ns, SLICE_NULL)
 #define INDEX_TOKEN_RA(ns) index_token("ra", ns, SLICE_NULL)
@@ -247,10 +248,15 @@ const struct ix_objects *index_ra_of(const struct index *x, struct slice ns);
 const struct ix_secret *index_secret(const struct index *x, struct slice ns, struct slice name);
 const struct ix_object *index_object(const struct index *x, enum index_kind kind, struct slice ns,
                                      struct slice name);
-/* ServiceEntry that claims an address (addresses without range, or index_set_address). NULL: none.
- * *ret_host gets the host (for an address that was set). */
+const struct ix_objects *index_we_of(const struct index *x, struct slice ns);
+/* ServiceEntries that list an address (not as a range), the oldest first: start with `after` NULL.
+ * NULL: no further one. */
 const struct ix_object *index_se_by_ip(const struct index *x, const struct ipaddr *ip,
-                                       struct slice *ret_host);
+                                       const struct ix_object *after);
+/* The oldest WorkloadEntry of that address; NULL: none. */
+const struct ix_object *index_we_by_ip(const struct index *x, const struct ipaddr *ip);
+/* Does a Service's selector take in this WorkloadEntry of its namespace? */
+bool index_entry_selected(const struct ix_object *entry, const struct ilabels *want);
 /* The host that index_set_address gave this address; a null slice: none. */
 struct slice index_host_by_ip(const struct index *x, const struct ipaddr *ip);
 bool index_address_of(const struct index *x, struct slice host, struct ipaddr *ret);

@@ -58,16 +58,16 @@ struct ix_ns {
     const struct istr *name;
     const struct ilabels *labels;
     struct ix_service *services;
-    struct ix_objects pa, ap, ra;
+    struct ix_objects pa, ap, ra, we;
 };
 struct ix_node {
     struct arena arena;
     const struct k8s_node *node;
 };
-struct ix_vip { /* one address of a Service or ServiceEntry, or one that was set for a host */
+struct ix_vip { /* one address of a Service, ServiceEntry or WorkloadEntry, or one set for a host */
     struct ipaddr ip;
     struct ix_service *service;
-    struct ix_object *se;
+    struct ix_object *object;
     const struct istr *host;
 };
 enum by_host { BY_VS, BY_DR, BY_SE, BY_HOSTS };
@@ -94,7 +94,7 @@ struct ix_pod *pod_get(struct index *x, struct slice ns, struct slice name);
 void pod_settle(struct index *x, struct ix_pod *p);
 void note(struct index_changes *c, uint64_t token);
 void note_pod_slices(struct index_changes *c, const struct ix_pod *p);
-int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *se);
+int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *o);
 void vips_remove(struct index *x, const struct ipaddr *ip, const void *owner);
 
 /* What a put that fails says; both return -1. */
@@ -125,3 +125,5 @@ void slice_free(struct index *x, struct ix_slice *s);
 void service_free(struct index *x, struct ix_service *s);
 void pod_free(struct index *x, struct ix_pod *p);
 void object_unref(struct ix_object *o);
+/* Oldest first, as Istio settles conflicts; equal ages by namespace and name. */
+int object_cmp(const struct ix_object *a, const struct ix_object *b);

@@ -2,8 +2,6 @@
 /* Policies: whole objects of mesh/api, each in an arena of its own, found by name, host or namespace. */
 #include "mesh/index/index_int.h"
 
-#include <stdlib.h>
-
 #define OBJECT_CAP ((size_t)8 << 20)
 
 void object_unref(struct ix_object *o)
@@ -15,8 +13,7 @@ void object_unref(struct ix_object *o)
 }
 
 /* --- ordered lists ---------------------------------------------------------------------------- */
-/* Oldest first, as Istio settles conflicts; equal ages by namespace and name. */
-static int object_cmp(const struct ix_object *a, const struct ix_object *b)
+int object_cmp(const struct ix_object *a, const struct ix_object *b)
 {
     int c = (a->meta->created_s > b->meta->created_s) - (a->meta->created_s < b->meta->created_s);
 
@@ -137,17 +134,19 @@ static int resolve_hosts(const struct index *x, struct ix_object *o)
 /* The list of its namespace for kinds that are found so. */
 static struct ix_objects *ns_list(struct ix_ns *n, enum index_kind kind)
 {
-    return kind == INDEX_PA ? &n->pa : kind == INDEX_AP ? &n->ap : &n->ra;
+    return kind == INDEX_PA ? &n->pa : kind == INDEX_AP ? &n->ap : kind == INDEX_RA ? &n->ra : &n->we;
 }
 
 static bool by_namespace(enum index_kind kind)
 {
-    return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA;
+    return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA || kind == INDEX_WE;
 }
 
 /* --- in and out ------------------------------------------------------------------------------- */
 static void note_object(const struct index *x, struct index_changes *c, const struct ix_object *o)
 {
+    struct ipaddr ip;
+
     for (uint32_t i = 0; i < o->n_hosts; i++)
         note(c, host_token(o->kind, o->hosts[i]));
     switch (o->kind) {
@@ -165,12 +164,15 @@ static void note_object(const struct index *x, struct index_changes *c, const st
         note(c, INDEX_TOKEN_NAMES);
         note(c, INDEX_TOKEN_FILTER);
         note(c, index_token("se-object", o->meta->ns, o->meta->name));
-        for (uint32_t i = 0; i < o->se->addresses.n; i++) {
-            struct ipaddr ip;
-
+        for (uint32_t i = 0; i < o->se->addresses.n; i++)
             if (ip_parse(o->se->addresses.p[i], &ip))
                 note(c, INDEX_TOKEN_IP(&ip));
-        }
+        break;
+    case INDEX_WE:
+        note(c, INDEX_TOKEN_WE(o->meta->ns));
+        note(c, INDEX_TOKEN_FILTER);
+        if (ip_parse(o->we->endpoint.address, &ip))
+            note(c, INDEX_TOKEN_IP(&ip));
         break;
     case INDEX_DR: /* subset selectors are part of endpoints */
         for (uint32_t i = 0; i < o->n_hosts; i++)
@@ -192,9 +194,22 @@ static void note_object(const struct index *x, struct index_changes *c, const st
     (void)x;
 }
 
+/* Address number i of a ServiceEntry or WorkloadEntry (len 0: a range or a name); false at the end. */
+static bool address_at(const struct ix_object *o, uint32_t i, struct ipaddr *ret)
+{
+    uint32_t n = o->kind == INDEX_SE ? o->se->addresses.n : o->kind == INDEX_WE ? 1 : 0;
+
+    if (i >= n)
+        return false;
+    if (!ip_parse(o->kind == INDEX_SE ? o->se->addresses.p[i] : o->we->endpoint.address, ret))
+        ret->len = 0;
+    return true;
+}
+
 static void object_out(struct index *x, struct ix_object *o)
 {
     int by = by_host_of(o->kind);
+    struct ipaddr ip;
     struct ix_ns *n;
 
     if (by >= 0 && !o->invalid)
@@ -205,13 +220,9 @@ static void object_out(struct index *x, struct ix_object *o)
                 list_del(l, o);
             host_list_settle(x, (enum by_host)by, o->hosts[i]);
         }
-    if (o->kind == INDEX_SE && !o->invalid)
-        for (uint32_t i = 0; i < o->se->addresses.n; i++) {
-            struct ipaddr ip;
-
-            if (ip_parse(o->se->addresses.p[i], &ip))
-                vips_remove(x, &ip, o);
-        }
+    for (uint32_t i = 0; !o->invalid && address_at(o, i, &ip); i++)
+        if (ip.len)
+            vips_remove(x, &ip, o);
     if (by_namespace(o->kind)) {
         n = ns_find(x, o->meta->ns);
         list_del(ns_list(n, o->kind), o);
@@ -238,6 +249,7 @@ static int hosts_in(struct index *x, struct ix_object *o, enum by_host by)
 static int object_in(struct index *x, struct ix_object *o)
 {
     int by = by_host_of(o->kind);
+    struct ipaddr ip;
     struct ix_ns *n;
 
     if (iset_reserve(&x->objects[o->kind]) < 0)
@@ -251,13 +263,9 @@ static int object_in(struct index *x, struct ix_object *o)
     iset_add(&x->objects[o->kind], o);
     if (by >= 0 && !o->invalid && hosts_in(x, o, (enum by_host)by) < 0)
         goto fail;
-    if (o->kind == INDEX_SE && !o->invalid)
-        for (uint32_t i = 0; i < o->se->addresses.n; i++) {
-            struct ipaddr ip;
-
-            if (ip_parse(o->se->addresses.p[i], &ip) && vip_add(x, ip, NULL, o) < 0)
-                goto fail;
-        }
+    for (uint32_t i = 0; !o->invalid && address_at(o, i, &ip); i++)
+        if (ip.len && vip_add(x, ip, NULL, o) < 0)
+            goto fail;
     return 0;
 fail:
     object_out(x, o);
@@ -501,82 +509,18 @@ const struct ix_objects *index_ap_of(const struct index *x, struct slice ns)
     return n && n->ap.n ? &n->ap : NULL;
 }
 
+const struct ix_objects *index_we_of(const struct index *x, struct slice ns)
+{
+    const struct ix_ns *n = ns_find(x, ns);
+
+    return n && n->we.n ? &n->we : NULL;
+}
+
 const struct ix_objects *index_ra_of(const struct index *x, struct slice ns)
 {
     const struct ix_ns *n = ns_find(x, ns);
 
     return n && n->ra.n ? &n->ra : NULL;
-}
-
-const struct ix_object *index_se_by_ip(const struct index *x, const struct ipaddr *ip,
-                                       struct slice *ret_host)
-{
-    const struct ix_object *best = NULL;
-    const struct ix_objects *l;
-    struct ix_vip *v;
-
-    *ret_host = SLICE_NULL;
-    for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
-        if (v->se && ip_eq(&v->ip, ip) && (!best || object_cmp(v->se, best) < 0))
-            best = v->se;
-    if (best)
-        return best;
-    *ret_host = index_host_by_ip(x, ip);
-    l = ret_host->p ? index_se_of(x, *ret_host) : NULL;
-    return l ? l->p[0] : NULL;
-}
-
-struct slice index_host_by_ip(const struct index *x, const struct ipaddr *ip)
-{
-    struct ix_vip *v;
-
-    for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
-        if (v->host && ip_eq(&v->ip, ip))
-            return istr_slice(v->host);
-    return SLICE_NULL;
-}
-
-bool index_address_of(const struct index *x, struct slice host, struct ipaddr *ret)
-{
-    const struct ix_vip *v = map_get(&x->addresses, host);
-
-    if (v)
-        *ret = v->ip;
-    return v != NULL;
-}
-
-int index_set_address(struct index *x, struct slice host, const struct ipaddr *ip,
-                      struct index_changes *changes)
-{
-    struct ix_vip *old = map_get(&x->addresses, host), *v = NULL;
-    bool none = false;
-
-    if (old ? ip_eq(&old->ip, ip) : ip->len == 0)
-        return 0;
-    if (ip->len) {
-        v = mem_zalloc(sizeof *v);
-        if (!v || iset_reserve(&x->vips) < 0 || !(v->host = intern_text(&x->names, host, &none)) ||
-            map_put(&x->addresses, host, v, NULL) < 0) {
-            if (v)
-                intern_drop(&x->names, v->host);
-            mem_free(v);
-            return -1;
-        }
-        v->ip = *ip;
-        iset_add(&x->vips, v);
-        note(changes, INDEX_TOKEN_IP(ip));
-    } else {
-        map_remove(&x->addresses, host);
-    }
-    if (old) {
-        note(changes, INDEX_TOKEN_IP(&old->ip));
-        iset_del(&x->vips, old);
-        intern_drop(&x->names, old->host);
-        mem_free(old);
-    }
-    note(changes, INDEX_TOKEN_NAMES);
-    note(changes, INDEX_TOKEN_FILTER);
-    return 0;
 }
 
 bool index_visible(const struct api_strings *export_to, struct slice own_ns, struct slice client_ns)
@@ -589,146 +533,4 @@ bool index_visible(const struct api_strings *export_to, struct slice own_ns, str
             return true;
     }
     return export_to->n == 0;
-}
-
-/* --- hosts that want an address --------------------------------------------------------------- */
-bool index_se_is_static(const struct se *se)
-{
-    return se->resolution == SE_STATIC || se->workload_selector.set || se->n_endpoints;
-}
-
-static bool dests_known(const struct index *x, const struct ix_object *o,
-                        const struct vs_route_dests *r, bool *any)
-{
-    CLEANUP(arena_free) struct arena tmp = ARENA_INIT;
-
-    for (uint32_t i = 0; i < r->n; i++) {
-        struct slice host = index_fqdn(x, r->p[i].destination.host, o->meta->ns, &tmp);
-
-        *any = true;
-        if (!index_host_known(x, host))
-            return false;
-    }
-    return true;
-}
-
-static bool delegate_known(const struct index *x, const struct ix_object *o, const struct vs_http *r,
-                           bool *any)
-{
-    struct slice ns = r->delegate_ns.len ? r->delegate_ns : o->meta->ns;
-    const struct ix_object *d;
-
-    if (!r->delegate_name.len)
-        return true;
-    d = index_object(x, INDEX_VS, ns, r->delegate_name);
-    if (!d || d->invalid)
-        return false;
-    for (uint32_t i = 0; i < d->vs->n_http; i++)
-        if (!dests_known(x, d, &d->vs->http[i].route, any))
-            return false;
-    return true;
-}
-
-bool index_vs_resolves(const struct index *x, const struct ix_object *o)
-{
-    const struct vs *vs = o->vs;
-    bool any = false;
-
-    for (uint32_t i = 0; i < vs->n_http; i++)
-        if (!dests_known(x, o, &vs->http[i].route, &any) ||
-            !delegate_known(x, o, &vs->http[i], &any))
-            return false;
-    for (uint32_t i = 0; i < vs->n_tls; i++)
-        if (!dests_known(x, o, &vs->tls[i].route, &any))
-            return false;
-    for (uint32_t i = 0; i < vs->n_tcp; i++)
-        if (!dests_known(x, o, &vs->tcp[i].route, &any))
-            return false;
-    return any;
-}
-
-bool index_host_known(const struct index *x, struct slice host)
-{
-    char wild[256 + 1];
-
-    if (index_service_by_host(x, host) || index_se_of(x, host))
-        return true;
-    for (struct slice rest = host;;) {
-        ptrdiff_t dot = slice_chr(rest, '.');
-
-        if (dot < 0 || rest.len - (size_t)dot >= sizeof wild)
-            return false;
-        rest = slice_skip(rest, (size_t)dot);
-        wild[0] = '*';
-        memcpy(wild + 1, rest.p, rest.len);
-        if (index_se_of(x, slice_of(wild, rest.len + 1)))
-            return true;
-        rest = slice_skip(rest, 1);
-    }
-}
-
-/* A complete name that is no Service's and no address. */
-static bool own_host(const struct index *x, struct slice host)
-{
-    struct slice name, ns;
-    struct ipaddr ip;
-
-    return host.len && host.p[0] != '*' && slice_chr(host, '.') > 0 && !ip_parse(host, &ip) &&
-           !index_host_split(x, host, &name, &ns);
-}
-
-static int want_cmp(const void *a, const void *b)
-{
-    return slice_cmp(((const struct index_want *)a)->host, ((const struct index_want *)b)->host);
-}
-
-static void want_add(const struct index *x, struct index_want *all, size_t *n, struct slice host,
-                     const struct ix_object *o)
-{
-    struct index_want *w = &all[*n];
-
-    *w = (struct index_want){
-        .host = host, .kind = o->kind, .ns = o->meta->ns, .name = o->meta->name};
-    if (!index_address_of(x, host, &w->have) && o->kind == INDEX_SE)
-        for (uint32_t i = 0; i < o->se->n_allocated; i++)
-            if (slice_eq(o->se->allocated[i].host, host) &&
-                ip_parse(o->se->allocated[i].value, &w->have))
-                break;
-    ++*n;
-}
-
-struct index_want *index_wanted_addresses(const struct index *x, struct arena *a, size_t *ret_n)
-{
-    size_t cap = 0, n = 0;
-    struct index_want *all;
-
-    *ret_n = 0;
-    for (int by = BY_VS; by <= BY_SE; by += BY_SE - BY_VS)
-        cap += x->by_host[by].len;
-    all = cap ? ARENA_ARRAY(a, struct index_want, cap) : NULL;
-    if (!all)
-        return NULL;
-    for (struct map_entry *e = NULL; (e = map_next(&x->by_host[BY_SE], e));) {
-        const struct ix_object *o = ((struct ix_objects *)e->value)->p[0];
-        struct slice host = slice_of(e->key, e->key_len);
-
-        if (se_wants_address(o->se) && index_se_is_static(o->se) && own_host(x, host))
-            want_add(x, all, &n, host, o);
-    }
-    for (struct map_entry *e = NULL; (e = map_next(&x->by_host[BY_VS], e));) {
-        const struct ix_objects *l = e->value;
-        struct slice host = slice_of(e->key, e->key_len);
-
-        if (!own_host(x, host) || index_se_of(x, host))
-            continue;
-        for (uint32_t i = 0; i < l->n; i++)
-            if (l->p[i]->vs->mesh && index_vs_resolves(x, l->p[i])) {
-                want_add(x, all, &n, host, l->p[i]);
-                break;
-            }
-    }
-    if (n)
-        qsort(all, n, sizeof *all, want_cmp);
-    *ret_n = n;
-    return all;
 }

@@ -3,7 +3,7 @@
 #include "mesh/index/index_int.h"
 
 /* --- addresses of services -------------------------------------------------------------------- */
-int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *se)
+int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix_object *o)
 {
     struct ix_vip *v;
 
@@ -11,7 +11,7 @@ int vip_add(struct index *x, struct ipaddr ip, struct ix_service *svc, struct ix
         return -1;
     v->ip = ip;
     v->service = svc;
-    v->se = se;
+    v->object = o;
     iset_add(&x->vips, v);
     return 0;
 }
@@ -21,7 +21,7 @@ void vips_remove(struct index *x, const struct ipaddr *ip, const void *owner)
     struct ix_vip *v;
 
     for (uint32_t i = iset_first(&x->vips, ip_hash(ip)); (v = iset_at(&x->vips, i)); i++)
-        if (ip_eq(&v->ip, ip) && (v->service == owner || v->se == owner)) {
+        if (ip_eq(&v->ip, ip) && (v->service == owner || v->object == owner)) {
             iset_del(&x->vips, v);
             mem_free(v);
             return;
