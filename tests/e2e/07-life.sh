@@ -285,8 +285,9 @@ up() { scale "$1" 4; }
 churn() {
     local _
     for _ in 1 2; do
-        k get pods -n "$life" -l "app=web-$1" -o name | head -2 |
-            xargs kubectl delete -n "$life" --wait=false >/dev/null || return 1
+        k get pods -n "$life" -l "app=web-$1" -o json |
+            jq -r '[.items[] | select(.metadata.deletionTimestamp == null) | .metadata.name][:2][]' |
+            xargs kubectl delete pod -n "$life" --wait=false >/dev/null || return 1
         sleep 2
         rollout "$life" "web-$1" >/dev/null || return 1
     done
