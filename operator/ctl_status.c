@@ -64,10 +64,12 @@ static json_t *addresses_of(struct ctl_status *c, enum index_kind kind, struct s
     size_t n;
     struct index_want *w = index_wanted_addresses(c->ctl.op->model.index, &a, &n);
     for (size_t i = 0; i < n; i++)
-        if (w[i].kind == kind && slice_eq(w[i].ns, ns) && slice_eq(w[i].name, name) &&
-            w[i].have.len)
-            json_array_append_new(list, json_pack("{s:o, s:s}", "host", json_string_of(w[i].host),
-                                                  "value", ip_format(&w[i].have, text)));
+        for (int k = 0; k < 2; k++)
+            if (w[i].kind == kind && slice_eq(w[i].ns, ns) && slice_eq(w[i].name, name) &&
+                w[i].have[k].len)
+                json_array_append_new(list,
+                                      json_pack("{s:o, s:s}", "host", json_string_of(w[i].host),
+                                                "value", ip_format(&w[i].have[k], text)));
     if (json_array_size(list) == 0) {
         json_decref(list);
         return NULL;

@@ -107,6 +107,8 @@ static void extra(void *user, struct metrics_writer *w)
          (double)index.endpoints},
         {"tulle_operator_pods", "Pods in the index", METRIC_GAUGE, (double)index.pods},
         {"tulle_operator_policies", "Policies in the index", METRIC_GAUGE, (double)index.policies},
+        {"tulle_operator_hosts_without_address", "Hosts for which no address is left", METRIC_GAUGE,
+         (double)op->model.unplaced},
         {"tulle_operator_refused_objects_total", "Objects that could not be read", METRIC_COUNTER,
          (double)op->model.refused},
         {"tulle_discovery_subscriptions", "Resources that proxies subscribe to", METRIC_GAUGE,

@@ -48,6 +48,7 @@ struct model {
     unsigned n_listeners;
     const char *revision, *system_ns; /* borrowed */
     uint64_t refused;            /* objects that could not be decoded */
+    uint32_t unplaced;           /* hosts for which no address is left */
     bool synced;
 };
 

@@ -21,11 +21,32 @@ struct dns {
     int udp_fd, tcp_fd;
     struct sock_addr resolvers[RESOLVERS_MAX];
     unsigned n_resolvers, next;
+    bool no_route[2]; /* of IPv4, IPv6: addresses that the operator gave would lead nowhere */
     struct query *queries;
     unsigned n_queries;
     struct tcp_client *clients;
     unsigned n_clients;
 };
+
+/* Addresses that stand for a host without one, and are on the way nowhere but through the proxy. */
+static bool is_given(struct slice ip)
+{
+    return slice_starts(ip, ip.len == 4 ? SL("\xf0\xf0") : slice_of("\x20\x01\0\2\0\0", 6));
+}
+
+/* Would a connection to an address of the range leave the application? The kernel asks for a route before
+ * the pod's rules see the connection. */
+static bool routed(bool v6)
+{
+    struct sock_addr to;
+    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 &&
+              sock_addr_parse(v6 ? SL("2001:2::1") : SL("240.240.0.1"), 53, &to) == 0 &&
+              connect(fd, &to.sa, sock_addr_len(&to)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
 
 /* The answer that we give ourselves, appended to `out`; false when the question is not ours. */
 static bool answer_own(const struct dns *d, struct slice msg, struct buf *out)
@@ -36,7 +57,15 @@ static bool answer_own(const struct dns *d, struct slice msg, struct buf *out)
     const struct prog_name *n = dns_name_find(d->control->names, slice_str(q.name));
     if (!n)
         return false;
-    dns_answer_write(out, msg, &q, &n->address, TTL_S);
+    struct prog_strings all = n->address;
+    struct slice kept[8];
+    if (d->no_route[q.type == DNS_AAAA] && all.n <= N_OF(kept)) {
+        all = (struct prog_strings){.p = kept};
+        for (uint32_t i = 0; i < n->address.n; i++)
+            if (!is_given(n->address.p[i]))
+                kept[all.n++] = n->address.p[i];
+    }
+    dns_answer_write(out, msg, &q, &all, TTL_S);
     return true;
 }
 
@@ -375,6 +404,8 @@ int dns_new(struct control *control, int udp_fd, int tcp_fd, const char *resolv_
     d->tcp_fd = tcp_fd;
     d->udp.fd = d->tcp.fd = -1;
     read_resolvers(d, resolv_conf);
+    d->no_route[0] = !routed(false);
+    d->no_route[1] = !routed(true);
     if (loop_io_level(control->loop, &d->udp, udp_fd, LOOP_READ, udp_readable, err) < 0 ||
         loop_io_level(control->loop, &d->tcp, tcp_fd, LOOP_READ, tcp_acceptable, err) < 0) {
         dns_free(d);

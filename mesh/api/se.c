@@ -30,21 +30,13 @@ void shape_workload(const struct rd *d, void *ret)
     }
 }
 
-static void allocated(const struct rd *d, void *ret)
-{
-    struct se_status_address *x = ret;
-
-    rd_str(d, "value", &x->value);
-    rd_lower(d, "host", &x->host);
-}
-
 int se_decode(const json_t *obj, struct arena *a, struct se **ret, struct findings *f)
 {
     static const char *const locations[] = {"MESH_EXTERNAL", "MESH_INTERNAL", NULL};
     static const char *const resolutions[] = {"NONE",        "STATIC", "DNS", "DNS_ROUND_ROBIN",
                                               "DYNAMIC_DNS", NULL};
     struct rd_ctx c = {.a = a, .f = f};
-    struct rd root, spec, status;
+    struct rd root, spec;
     struct se *se = rd_alloc(&c, 1, sizeof *se);
 
     if (!se || rd_begin(&c, obj, false, &se->meta, &root, &spec) < 0)
@@ -59,10 +51,6 @@ int se_decode(const json_t *obj, struct arena *a, struct se **ret, struct findin
     rd_selector(&spec, "workloadSelector", "labels", &se->workload_selector);
     rd_strings(&spec, "exportTo", &se->export_to);
     rd_strings(&spec, "subjectAltNames", &se->subject_alt_names);
-    c.f = NULL; /* the status is ours to repair, not its author's */
-    if (rd_obj(&root, "status", &status))
-        se->allocated =
-            rd_array(&status, "addresses", sizeof *se->allocated, allocated, &se->n_allocated);
     if (c.nomem)
         return -1;
     *ret = se;
@@ -74,7 +62,8 @@ bool se_wants_address(const struct se *se)
     struct slice opt =
         api_map_get(&se->meta.labels, SL("networking.istio.io/enable-autoallocate-ip"));
 
-    if (se->addresses.n || se->resolution == SE_NONE || slice_is(opt, "false"))
+    if (se->addresses.n || se->resolution == SE_NONE || se->resolution == SE_DYNAMIC_DNS ||
+        slice_ieq(opt, SL("false")))
         return false;
     for (uint32_t i = 0; i < se->hosts.n; i++)
         if (se->hosts.p[i].len && se->hosts.p[i].p[0] == '*')

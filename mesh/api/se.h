@@ -19,9 +19,6 @@ struct se_endpoint {      /* a WorkloadEntry, inline */
     struct slice network, locality, service_account;
     struct opt_u32 weight; /* unset: 1 */
 };
-struct se_status_address {
-    struct slice value, host;
-};
 
 struct se {
     struct obj_meta meta;
@@ -34,15 +31,12 @@ struct se {
     uint32_t n_endpoints;
     struct api_selector workload_selector;
     struct api_strings export_to, subject_alt_names;
-    /* status.addresses: what was allocated earlier, kept stable. */
-    struct se_status_address *allocated;
-    uint32_t n_allocated;
 };
 
 int se_decode(const json_t *obj, struct arena *a, struct se **ret, struct findings *f);
 void se_validate(const struct se *se, struct findings *f);
 /* Wants an address of Tulle's own range: not opted out by label, no addresses, no wildcard host,
- * resolution other than NONE (Istio's rule for automatic allocation). */
+ * resolution other than NONE and DYNAMIC_DNS (Istio's rule for automatic allocation). */
 bool se_wants_address(const struct se *se);
 /* The port number at which an endpoint serves `port`: the endpoint's map by name, then targetPort,
  * then number. */

@@ -88,7 +88,7 @@ static void endpoints_of_se(struct cc *c, const struct builder *b, const struct 
 {
     const struct se *se = t->se->se;
     bool own = b->target->kind == TARGET_SE && slice_eq(b->target->host, t->host);
-    struct ipaddr ip;
+    struct ipaddr ip[2];
 
     cc_dep(c, index_token("se-object", t->se->meta->ns, t->se->meta->name));
     if (index_se_is_static(se)) {
@@ -102,7 +102,7 @@ static void endpoints_of_se(struct cc *c, const struct builder *b, const struct 
         if (se->ports.p[i].number == port && se->resolution != SE_STATIC)
             names_to_resolve(c, t, &se->ports.p[i], to);
     /* The client resolved the name itself, unless it got an address of ours. */
-    if (!index_se_is_static(se) && own && !index_address_of(c->x, t->host, &ip))
+    if (!index_se_is_static(se) && own && !index_addresses_of(c->x, t->host, ip))
         to->original_dst = true;
 }
 

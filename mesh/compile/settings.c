@@ -31,14 +31,14 @@ static bool add_service(void *user, const struct ix_service *s)
 static bool add_object(void *user, const struct ix_object *o)
 {
     struct keys *k = user;
-    struct ipaddr ip;
+    struct ipaddr ip, given[2];
 
     if (o->invalid || (o->kind == INDEX_VS && !o->vs->mesh))
         return true;
     for (uint32_t i = 0; i < o->n_hosts; i++) {
         add_key(k, o->hosts[i]);
-        if (index_address_of(k->c->x, o->hosts[i], &ip))
-            add_key(k, cc_copy(k->c, slice_of(ip.b, ip.len)));
+        for (unsigned n = index_addresses_of(k->c->x, o->hosts[i], given); n-- > 0;)
+            add_key(k, cc_copy(k->c, slice_of(given[n].b, given[n].len)));
     }
     if (o->kind == INDEX_WE && ip_parse(o->we->endpoint.address, &ip))
         add_key(k, cc_copy(k->c, slice_of(ip.b, ip.len)));
@@ -187,14 +187,14 @@ static bool se_names(void *user, const struct ix_object *o)
     for (uint32_t i = 0; i < o->se->addresses.n && n < N_OF(ips); i++)
         n += ip_parse(o->se->addresses.p[i], &ips[n]);
     for (uint32_t i = 0; i < o->n_hosts; i++) {
-        struct ipaddr own;
+        struct ipaddr own[2];
 
         if (!capturable(s->c, o->hosts[i]))
             continue;
         if (n)
             add_name(s, o->hosts[i], ips, n);
-        else if (index_address_of(s->c->x, o->hosts[i], &own))
-            add_name(s, o->hosts[i], &own, 1);
+        else
+            add_name(s, o->hosts[i], own, index_addresses_of(s->c->x, o->hosts[i], own));
     }
     return !s->c->nomem;
 }
@@ -203,7 +203,8 @@ static bool vs_names(void *user, const struct ix_object *o)
 {
     struct names *s = user;
     struct cc *c = s->c;
-    struct ipaddr own;
+    struct ipaddr own[2];
+    unsigned n;
 
     if (o->invalid || !o->vs->mesh ||
         !cc_visible(c, &o->vs->export_to, o->meta->ns) ||
@@ -212,9 +213,9 @@ static bool vs_names(void *user, const struct ix_object *o)
         return true;
     for (uint32_t i = 0; i < o->n_hosts; i++)
         if (capturable(c, o->hosts[i]) && !index_host_known(c->x, o->hosts[i]) &&
-            index_address_of(c->x, o->hosts[i], &own) && index_vs_resolves(c->x, o)) {
+            (n = index_addresses_of(c->x, o->hosts[i], own)) && index_vs_resolves(c->x, o)) {
             cc_origin(c, INDEX_VS, o->meta);
-            add_name(s, o->hosts[i], &own, 1);
+            add_name(s, o->hosts[i], own, n);
         }
     return !c->nomem;
 }

@@ -53,43 +53,72 @@ struct slice index_host_by_ip(const struct index *x, const struct ipaddr *ip)
     return SLICE_NULL;
 }
 
-bool index_address_of(const struct index *x, struct slice host, struct ipaddr *ret)
+unsigned index_addresses_of(const struct index *x, struct slice host, struct ipaddr ret[2])
 {
-    const struct ix_vip *v = map_get(&x->addresses, host);
+    const struct ix_given *g = map_get(&x->addresses, host);
+    unsigned n = 0;
 
-    if (v)
-        *ret = v->ip;
-    return v != NULL;
+    for (int i = 0; g && i < 2; i++)
+        if (g->v[i])
+            ret[n++] = g->v[i]->ip;
+    return n;
+}
+
+static void given_drop(struct index *x, struct ix_given *g, int i, struct index_changes *changes)
+{
+    struct ix_vip *v = g->v[i];
+
+    if (!v)
+        return;
+    g->v[i] = NULL;
+    note(changes, INDEX_TOKEN_IP(&v->ip));
+    iset_del(&x->vips, v);
+    intern_drop(&x->names, v->host);
+    mem_free(v);
+}
+
+static int given_set(struct index *x, struct slice host, const struct ipaddr *ip,
+                     struct index_changes *changes)
+{
+    struct ix_given *g = map_get(&x->addresses, host), *new = NULL;
+    struct ix_vip *v = mem_zalloc(sizeof *v);
+    bool none = false;
+
+    if (!g)
+        g = new = mem_zalloc(sizeof *g);
+    if (!v || !g || iset_reserve(&x->vips) < 0 ||
+        !(v->host = intern_text(&x->names, host, &none)) ||
+        (new &&map_put(&x->addresses, host, new, NULL) < 0)) {
+        if (v)
+            intern_drop(&x->names, v->host);
+        mem_free(v);
+        mem_free(new);
+        return -1;
+    }
+    v->ip = *ip;
+    given_drop(x, g, ip->len == 16, changes);
+    iset_add(&x->vips, v);
+    g->v[ip->len == 16] = v;
+    note(changes, INDEX_TOKEN_IP(ip));
+    return 0;
 }
 
 int index_set_address(struct index *x, struct slice host, const struct ipaddr *ip,
                       struct index_changes *changes)
 {
-    struct ix_vip *old = map_get(&x->addresses, host), *v = NULL;
-    bool none = false;
+    struct ix_given *g = map_get(&x->addresses, host);
+    const struct ix_vip *old = g && ip->len ? g->v[ip->len == 16] : NULL;
 
-    if (old ? ip_eq(&old->ip, ip) : ip->len == 0)
+    if (ip->len ? old && ip_eq(&old->ip, ip) : !g)
         return 0;
     if (ip->len) {
-        v = mem_zalloc(sizeof *v);
-        if (!v || iset_reserve(&x->vips) < 0 || !(v->host = intern_text(&x->names, host, &none)) ||
-            map_put(&x->addresses, host, v, NULL) < 0) {
-            if (v)
-                intern_drop(&x->names, v->host);
-            mem_free(v);
+        if (given_set(x, host, ip, changes) < 0)
             return -1;
-        }
-        v->ip = *ip;
-        iset_add(&x->vips, v);
-        note(changes, INDEX_TOKEN_IP(ip));
     } else {
+        given_drop(x, g, 0, changes);
+        given_drop(x, g, 1, changes);
         map_remove(&x->addresses, host);
-    }
-    if (old) {
-        note(changes, INDEX_TOKEN_IP(&old->ip));
-        iset_del(&x->vips, old);
-        intern_drop(&x->names, old->host);
-        mem_free(old);
+        mem_free(g);
     }
     note(changes, INDEX_TOKEN_NAMES);
     note(changes, INDEX_TOKEN_FILTER);
@@ -191,16 +220,14 @@ static int want_cmp(const void *a, const void *b)
 static void want_add(const struct index *x, struct index_want *all, size_t *n, struct slice host,
                      const struct ix_object *o)
 {
-    struct index_want *w = &all[*n];
+    const struct ix_given *g = map_get(&x->addresses, host);
+    struct index_want *w = &all[(*n)++];
 
     *w = (struct index_want){
         .host = host, .kind = o->kind, .ns = o->meta->ns, .name = o->meta->name};
-    if (!index_address_of(x, host, &w->have) && o->kind == INDEX_SE)
-        for (uint32_t i = 0; i < o->se->n_allocated; i++)
-            if (slice_eq(o->se->allocated[i].host, host) &&
-                ip_parse(o->se->allocated[i].value, &w->have))
-                break;
-    ++*n;
+    for (int i = 0; g && i < 2; i++)
+        if (g->v[i])
+            w->have[i] = g->v[i]->ip;
 }
 
 struct index_want *index_wanted_addresses(const struct index *x, struct arena *a, size_t *ret_n)
@@ -236,5 +263,20 @@ struct index_want *index_wanted_addresses(const struct index *x, struct arena *a
     if (n)
         qsort(all, n, sizeof *all, want_cmp);
     *ret_n = n;
+    return all;
+}
+
+struct slice *index_idle_addresses(const struct index *x, const struct index_want *wants, size_t n,
+                                   struct arena *a, size_t *ret_n)
+{
+    struct slice *all = ARENA_ARRAY(a, struct slice, x->addresses.len + 1);
+
+    *ret_n = 0;
+    for (struct map_entry *e = NULL; all && (e = map_next(&x->addresses, e));) {
+        struct index_want key = {.host = slice_of(e->key, e->key_len)};
+
+        if (!n || !bsearch(&key, wants, n, sizeof key, want_cmp))
+            all[(*ret_n)++] = arena_slice(a, key.host);
+    }
     return all;
 }

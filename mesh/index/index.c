@@ -217,6 +217,8 @@ void index_free(struct index *x)
         }
         map_fini(&x->by_host[by]);
     }
+    for (struct map_entry *e = NULL; (e = map_next(&x->addresses, e));)
+        mem_free(e->value);
     map_fini(&x->addresses);
     object_unref(x->mesh);
     intern_fini(&x->names);

@@ -77,20 +77,24 @@ int index_put(struct index *x, enum index_kind kind, const json_t *obj, struct i
 /* Remove; false when it was not there. `ns` is empty for cluster-scoped kinds. */
 bool index_remove(struct index *x, enum index_kind kind, struct slice ns, struct slice name,
                   struct index_changes *changes);
-/* The address that stands for a host without one (ServiceEntry, or VirtualService whose host is no
- * Service): given by the operator, which allocates and keeps them. len 0 takes it away. */
+/* The addresses that stand for a host without one (ServiceEntry, or VirtualService whose host is no
+ * Service), one of each family: given by the operator, which allocates and keeps them. Sets that of
+ * its family; len 0 takes both away. */
 int index_set_address(struct index *x, struct slice host, const struct ipaddr *ip,
                       struct index_changes *changes);
-/* Hosts that need such an address, ordered by host; the kind and object that keeps it in its status.
- * Those of a ServiceEntry whose status names an address already are given with it (`have`), so that
- * the allocator keeps it. In the arena; NULL with *ret_n 0 when there are none. */
+/* Hosts that need such addresses, ordered by host, with those that are set (IPv4 first; len 0: none);
+ * the kind and object that keeps them in its status. In the arena; NULL with *ret_n 0 when there are
+ * none. */
 struct index_want {
     struct slice host;
     enum index_kind kind; /* INDEX_SE or INDEX_VS */
     struct slice ns, name;
-    struct ipaddr have; /* set now, or kept in the status */
+    struct ipaddr have[2];
 };
 struct index_want *index_wanted_addresses(const struct index *x, struct arena *a, size_t *ret_n);
+/* Hosts that have addresses, and are none of these any more. In the arena. */
+struct slice *index_idle_addresses(const struct index *x, const struct index_want *wants, size_t n,
+                                   struct arena *a, size_t *ret_n);
 
 /* --- tokens ----------------------------------------------------------------------------------- */
 uint64_t index_token(const char *what, struct slice a, struct slice b);
@@ -259,7 +263,8 @@ const struct ix_object *index_we_by_ip(const struct index *x, const struct ipadd
 bool index_entry_selected(const struct ix_object *entry, const struct ilabels *want);
 /* The host that index_set_address gave this address; a null slice: none. */
 struct slice index_host_by_ip(const struct index *x, const struct ipaddr *ip);
-bool index_address_of(const struct index *x, struct slice host, struct ipaddr *ret);
+/* The addresses that were set for a host, IPv4 first; how many. */
+unsigned index_addresses_of(const struct index *x, struct slice host, struct ipaddr ret[2]);
 /* Visit everything of a kind, in no order. Return false to stop. */
 typedef bool index_object_fn(void *user, const struct ix_object *o);
 typedef bool index_service_fn(void *user, const struct ix_service *s);

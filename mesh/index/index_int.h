@@ -70,6 +70,9 @@ struct ix_vip { /* one address of a Service, ServiceEntry or WorkloadEntry, or o
     struct ix_object *object;
     const struct istr *host;
 };
+struct ix_given { /* what was set for a host: IPv4, IPv6 */
+    struct ix_vip *v[2];
+};
 enum by_host { BY_VS, BY_DR, BY_SE, BY_HOSTS };
 
 struct index {
@@ -77,7 +80,7 @@ struct index {
     struct iset namespaces, nodes, services, slices, pods, pods_ip[2], vips, secrets;
     struct iset objects[INDEX_KINDS];
     struct map by_host[BY_HOSTS]; /* host -> struct ix_objects */
-    struct map addresses;         /* host -> struct ix_vip */
+    struct map addresses;         /* host -> struct ix_given */
     struct ix_object *mesh;
     struct arena scratch; /* of one update */
     size_t n_endpoints;

@@ -368,13 +368,12 @@ static bool map_same(const struct api_map *a, const struct api_map *b)
     return true;
 }
 
-/* Only the status moved: the API server counts generations by changes of the spec. A ServiceEntry's
- * status holds addresses. */
+/* Only the status moved: the API server counts generations by changes of the spec. */
 static bool same_spec(const struct ix_object *a, const struct ix_object *b)
 {
     return b->meta->generation > 0 && a->meta->generation == b->meta->generation && b->meta->uid.len &&
            slice_eq(a->meta->uid, b->meta->uid) && map_same(&a->meta->labels, &b->meta->labels) &&
-           map_same(&a->meta->annotations, &b->meta->annotations) && a->kind != INDEX_SE;
+           map_same(&a->meta->annotations, &b->meta->annotations);
 }
 
 /* Host names depend on the cluster's domain. */

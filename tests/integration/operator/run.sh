@@ -156,6 +156,44 @@ sleep 2
 [ "$written" = "$(kubectl get vs -n $ns good -o "jsonpath={.metadata.resourceVersion}")" ] &&
     pass "a settled status is not written again" || fail "a settled status is written again"
 
+# --- addresses of ServiceEntries
+given() { kubectl get se -n $ns "$1" -o "jsonpath={.status.addresses[?(@.host==\"$2\")].value}"; }
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ledger}
+spec:
+  hosts: [ledger.example.com, books.example.com]
+  ports: [{number: 5432, name: tcp-pg, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.9}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: without, labels: {networking.istio.io/enable-autoallocate-ip: "false"}}
+spec:
+  hosts: [without.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.9}]
+Y
+expect "a ServiceEntry gets an address of each family" 'given ledger ledger.example.com | grep -qE "^240\.240\.[0-9.]+ 2001:2::[0-9a-f]+$"'
+expect "each of its hosts its own" '[ -n "$(given ledger books.example.com)" ] && [ "$(given ledger books.example.com)" != "$(given ledger ledger.example.com)" ]'
+expect "one that opted out is settled" '[ "$(status se without Accepted status)" = True ]'
+[ -z "$(given without without.example.com)" ] && pass "and has none" || fail "it opted out and has an address"
+sleep 1 # as above
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ledger-too}
+spec:
+  hosts: [ledger.example.com]
+  ports: [{number: 5433, name: tcp-pg, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.10}]
+Y
+expect "a younger one with its host is in conflict" 'status se ledger-too Conflicted message | grep -q "older ServiceEntry $ns/ledger"'
+
 # --- a proxy
 if gcc_out=$("$here/build.sh" "$build" "$work/proxy" 2>&1); then
     kubectl create sa -n $ns front >/dev/null
@@ -195,12 +233,14 @@ fi
 
 # --- restart, and a lost CA
 stop
+kubectl patch se -n $ns ledger --subresource status --type json -p '[{"op": "replace", "path": "/status/addresses", "value": [{"host": "ledger.example.com", "value": "240.240.9.9"}]}]' >/dev/null
 expect "the Lease was released" '[ -z "$(kubectl get lease -n $sys tulle-operator -o jsonpath={.spec.holderIdentity})" ]'
 start
 expect "ready again" "curl -fs http://127.0.0.1:$mon/readyz"
 sleep 1
 [ "$address" = "$(kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}")" ] &&
     pass "the address stayed" || fail "the address moved from $address"
+expect "a ServiceEntry's is the one in its status" 'given ledger ledger.example.com | grep -qE "^240.240.9.9 2001:2::"'
 kubectl get secret -n $sys tulle-ca -o "jsonpath={.data.root-cert\.pem}" | base64 -d | cmp - "$work/root.pem" &&
     pass "the root stayed" || fail "the root changed"
 stop

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the operator keeps of objects beside the index, and whom it tells. */
-#include "operator/model.h"
+#include "operator/addresses.h"
 
 #include <string.h>
 
@@ -99,9 +99,69 @@ START_TEST(the_model_tells_once_and_forgets)
 }
 END_TEST
 
+#define SE_OBJ(name, host, addresses, status)                                                      \
+    "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"ServiceEntry\",\"metadata\":"         \
+    "{\"name\":\"" name "\",\"namespace\":\"a\"},\"spec\":{\"hosts\":[\"" host "\"],\"addresses\":[" \
+    addresses "],\"resolution\":\"STATIC\",\"endpoints\":[{\"address\":\"10.0.0.1\"}]},"        \
+    "\"status\":{\"addresses\":[" status "]}}"
+#define KEPT(host, ip) "{\"host\":\"" host "\",\"value\":\"" ip "\"}"
+
+static void put(const char *text)
+{
+    json_t *v = J(text);
+    model_put(&model, INDEX_SE, v);
+    json_decref(v);
+}
+
+static void addresses_are(const char *host, const char *v4, const char *v6)
+{
+    struct ipaddr got[2];
+    char text[IP_TEXT];
+    unsigned n = index_addresses_of(model.index, slice_str(host), got);
+    ck_assert_uint_eq(n, (v4 != NULL) + (v6 != NULL));
+    if (v4)
+        ck_assert_str_eq(ip_format(&got[0], text), v4);
+    if (v6)
+        ck_assert_str_eq(ip_format(&got[n - 1], text), v6);
+}
+
+/* As after a restart: what statuses keep is in force before anybody gets a new address. */
+START_TEST(addresses_are_kept)
+{
+    struct ipaddr a[2], b[2];
+    put(SE_OBJ("one", "one.example", "", KEPT("one.example", "240.240.7.7") "," KEPT("one.example", "2001:2::9")));
+    put(SE_OBJ("twin", "twin.example", "", KEPT("twin.example", "240.240.7.7"))); /* a copied object */
+    put(SE_OBJ("far", "far.example", "", KEPT("far.example", "192.0.2.1")));      /* not ours to give */
+    put(SE_OBJ("listed", "listed.example", "\"240.240.7.8\"", ""));
+    put(SE_OBJ("beside", "beside.example", "", KEPT("beside.example", "240.240.7.8")));
+    addresses_give(&model, false, NULL, NULL);
+    addresses_are("one.example", "240.240.7.7", "2001:2::9");
+    addresses_are("twin.example", NULL, NULL);
+    addresses_are("far.example", NULL, NULL);
+    addresses_are("beside.example", NULL, NULL);
+    addresses_give(&model, true, NULL, NULL);
+    addresses_are("one.example", "240.240.7.7", "2001:2::9");
+    addresses_are("listed.example", NULL, NULL);
+    ck_assert_uint_eq(index_addresses_of(model.index, SL("twin.example"), a), 2);
+    ck_assert(address_is_given(&a[0]) && address_is_given(&a[1]));
+    ck_assert_uint_eq(index_addresses_of(model.index, SL("far.example"), b), 2);
+    ck_assert(!ip_eq(&a[0], &b[0]) && !ip_eq(&a[1], &b[1]));
+    ck_assert_uint_eq(index_addresses_of(model.index, SL("beside.example"), b), 2);
+    ck_assert(b[0].b[2] != 7 || b[0].b[3] != 8);
+    ck_assert_uint_eq(model.unplaced, 0);
+    /* Who names addresses, or goes, gives back what it was given. */
+    put(SE_OBJ("one", "one.example", "\"192.0.2.9\"", ""));
+    model_remove(&model, INDEX_SE, SL("a"), SL("far"));
+    addresses_give(&model, true, NULL, NULL);
+    addresses_are("one.example", NULL, NULL);
+    addresses_are("far.example", NULL, NULL);
+}
+END_TEST
+
 TESTS(model)
 {
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, facts_of_pods, 0, N_OF(pods));
     tcase_add_test(tc, the_model_tells_once_and_forgets);
+    tcase_add_test(tc, addresses_are_kept);
 }

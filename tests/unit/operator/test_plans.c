@@ -211,16 +211,16 @@ START_TEST(addresses_stay_and_never_meet)
     struct map taken = {0};
     struct ipaddr a, b;
     char text[IP_TEXT];
-    ck_assert(address_pick(SL("a.example"), &taken, &a));
-    ck_assert(address_pick(SL("a.example"), &taken, &b));
+    ck_assert(address_pick(SL("a.example"), false, &taken, &a));
+    ck_assert(address_pick(SL("a.example"), false, &taken, &b));
     ck_assert(ip_eq(&a, &b)); /* by the host alone */
     map_put(&taken, slice_str(ip_format(&a, text)), &a, NULL);
-    ck_assert(address_pick(SL("a.example"), &taken, &b));
+    ck_assert(address_pick(SL("a.example"), false, &taken, &b));
     ck_assert(!ip_eq(&a, &b));
     for (int i = 0; i < 65533; i++) {
         char host[32];
         snprintf(host, sizeof host, "h%d", i % 3); /* hashes that meet */
-        ck_assert(address_pick(slice_str(host), &taken, &b));
+        ck_assert(address_pick(slice_str(host), false, &taken, &b));
         ck_assert(b.b[0] == 240 && b.b[1] == 240 && !map_get(&taken, slice_str(ip_format(&b, text))));
         map_put(&taken, slice_str(ip_format(&b, text)), &a, NULL);
         if (i == 2000) /* the whole range takes a while: jump */

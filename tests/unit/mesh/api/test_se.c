@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mesh/api/se.h"
+#include "mesh/api/we.h"
 #include "tests/unit/mesh/api/api_test.h"
 
 #define SE(rest) "{hosts: [a.b], ports: [{number: 80, name: http, protocol: HTTP}], " rest "}"
@@ -56,6 +56,15 @@ static const struct {
     {"has one", "{metadata: {name: x}, spec: {hosts: [a], resolution: DNS, addresses: [10.0.0.1]}}",
      false},
     {"pattern", "{metadata: {name: x}, spec: {hosts: [a, '*.b'], resolution: STATIC}}", false},
+    {"dynamic", "{metadata: {name: x}, spec: {hosts: [a], resolution: DYNAMIC_DNS}}", false},
+    {"opted in",
+     "{metadata: {name: x, labels: {networking.istio.io/enable-autoallocate-ip: 'true'}}, spec: "
+     "{hosts: [a], resolution: STATIC}}",
+     true},
+    {"opted out, any case",
+     "{metadata: {name: x, labels: {networking.istio.io/enable-autoallocate-ip: 'False'}}, spec: "
+     "{hosts: [a], resolution: DNS}}",
+     false},
     {"opted out",
      "{metadata: {name: x, labels: {networking.istio.io/enable-autoallocate-ip: 'false'}}, spec: "
      "{hosts: [a], resolution: DNS}}",
@@ -83,7 +92,7 @@ START_TEST(fields)
         NULL, "{metadata: {name: x}, spec: {hosts: [A.B], location: MESH_INTERNAL, resolution: "
               "STATIC, ports: [{number: 80, name: http, targetPort: 8080}, {number: 81, name: y}], "
               "endpoints: [{address: 10.0.0.1, ports: {http: 9090}, labels: {v: '1'}, weight: 3, "
-              "serviceAccount: sa}]}, status: {addresses: [{value: 240.240.0.1, host: A.B}]}}");
+              "serviceAccount: sa}]}}");
 
     ck_assert_int_eq(se_decode(obj, &a, &se, NULL), 0);
     ck_assert_int_eq(se->location, SE_MESH_INTERNAL);
@@ -92,9 +101,46 @@ START_TEST(fields)
     se->endpoints[0].n_ports = 0;
     ck_assert_uint_eq(se_endpoint_port(&se->endpoints[0], &se->ports.p[0]), 8080);
     ck_assert_uint_eq(se->endpoints[0].weight.v, 3);
-    ck_assert_uint_eq(se->n_allocated, 1);
-    ck_assert(slice_is(se->allocated[0].host, "a.b"));
-    ck_assert(slice_is(se->allocated[0].value, "240.240.0.1"));
+    ck_assert(slice_is(se->hosts.p[0], "a.b"));
+    ck_assert(se_endpoint_mtls(&se->endpoints[0])); /* it has an account */
+    json_decref(obj);
+    arena_fini(&a);
+}
+END_TEST
+
+static const struct {
+    const char *name, *spec;
+    bool mtls;
+    const char *locality;
+} entries[] = {
+    {"bare", "{address: 10.0.0.1}", false, ""},
+    {"account", "{address: 10.0.0.1, serviceAccount: a}", true, ""},
+    {"label before account",
+     "{address: 10.0.0.1, serviceAccount: a, labels: {security.istio.io/tlsMode: disabled}}", false,
+     ""},
+    {"label of the object before its own",
+     "{address: 10.0.0.1, labels: {z: z, security.istio.io/tlsMode: istio, istio-locality: a.b.c}}",
+     true, "own/zone"},
+    {"locality", "{address: 10.0.0.1, locality: eu/x, labels: {istio-locality: a}}", false, "eu/x"},
+};
+
+START_TEST(workload_entry)
+{
+    static const char own[] = "labels: {a: a, istio-locality: own.zone}, ";
+    struct arena a = ARENA_INIT;
+    bool labelled = strstr(entries[_i].name, "of the object") != NULL;
+    json_t *obj = object_of(NULL, arena_printf(&a, "{metadata: {%sname: x}, spec: %s}",
+                                               labelled ? own : "", entries[_i].spec));
+    struct we *we;
+
+    ck_assert_int_eq(we_decode(obj, &a, &we, NULL), 0);
+    ck_assert_msg(se_endpoint_mtls(&we->endpoint) == entries[_i].mtls, "%s", entries[_i].name);
+    ck_assert(slice_is(se_endpoint_locality(&we->endpoint, &a), entries[_i].locality));
+    for (uint32_t i = 1; i < we->endpoint.labels.n; i++)
+        ck_assert_int_lt(
+            slice_cmp(we->endpoint.labels.p[i - 1].key, we->endpoint.labels.p[i].key), 0);
+    if (labelled)
+        ck_assert_uint_eq(we->endpoint.labels.n, 4);
     json_decref(obj);
     arena_fini(&a);
 }
@@ -102,6 +148,7 @@ END_TEST
 
 TESTS(se)
 {
+    tcase_add_loop_test(tc, workload_entry, 0, N_OF(entries));
     tcase_add_loop_test(tc, validate, 0, N_OF(cases));
     tcase_add_loop_test(tc, wants_address, 0, N_OF(wants));
     tcase_add_test(tc, fields);

@@ -218,20 +218,33 @@ START_TEST(wanted_addresses)
         "spec: {hosts: [api.example.com], resolution: DNS, location: MESH_EXTERNAL,\n"
         "  ports: [{number: 80, name: http, protocol: HTTP}]}\n");
     CLEANUP(arena_free) struct arena a = ARENA_INIT;
-    struct ipaddr own = ip("240.240.0.1"), got;
-    size_t n;
+    struct ipaddr own = ip("240.240.0.1"), v6 = ip("2001:2::7"), got[2];
+    size_t n, idle;
     struct index_want *w = index_wanted_addresses(x, &a, &n);
 
     ck_assert_uint_eq(n, 2);
     ck_assert(slice_is(w[0].host, "db.example.com") && w[0].kind == INDEX_SE);
-    ck_assert(w[0].have.len == 4 && w[0].have.b[3] == 9); /* kept from its status */
-    ck_assert(slice_is(w[1].host, "shop.example.com") && w[1].kind == INDEX_VS && !w[1].have.len);
+    ck_assert(slice_is(w[1].host, "shop.example.com") && w[1].kind == INDEX_VS);
+    ck_assert(!w[1].have[0].len && !w[1].have[1].len);
+    ck_assert_int_eq(index_set_address(x, SL("shop.example.com"), &v6, NULL), 0);
     ck_assert_int_eq(index_set_address(x, SL("shop.example.com"), &own, NULL), 0);
-    ck_assert(index_address_of(x, SL("shop.example.com"), &got) && ip_eq(&got, &own));
+    ck_assert_uint_eq(index_addresses_of(x, SL("shop.example.com"), got), 2);
+    ck_assert(ip_eq(&got[0], &own) && ip_eq(&got[1], &v6));
     ck_assert(slice_is(index_host_by_ip(x, &own), "shop.example.com"));
+    ck_assert(slice_is(index_host_by_ip(x, &v6), "shop.example.com"));
+    w = index_wanted_addresses(x, &a, &n);
+    ck_assert(ip_eq(&w[1].have[0], &own) && ip_eq(&w[1].have[1], &v6));
+    index_idle_addresses(x, w, n, &a, &idle);
+    ck_assert_uint_eq(idle, 0);
+    ck_assert(slice_is(index_idle_addresses(x, w, 1, &a, &idle)[0], "shop.example.com"));
+    ck_assert_uint_eq(idle, 1);
+    v6.b[15] = 8;
+    ck_assert_int_eq(index_set_address(x, SL("shop.example.com"), &v6, NULL), 0);
+    ck_assert(index_addresses_of(x, SL("shop.example.com"), got) == 2 && ip_eq(&got[1], &v6));
     own.len = 0;
     ck_assert_int_eq(index_set_address(x, SL("shop.example.com"), &own, NULL), 0);
-    ck_assert(!index_address_of(x, SL("shop.example.com"), &got));
+    ck_assert_uint_eq(index_addresses_of(x, SL("shop.example.com"), got), 0);
+    ck_assert(!index_host_by_ip(x, &v6).p);
     index_free(x);
 }
 END_TEST
