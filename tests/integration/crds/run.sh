@@ -222,6 +222,10 @@ while read -r kind group plural _; do
         judged "$plural.$group" "$name" "$want"
     done
 done <"$work/kinds"
+timing=$(IT_ETCD_PORT=$IT_ETCD_PORT "$here/second.py" "$work/api" shop <"$work/kinds" 2>&1)
+echo "$timing"
+failures=$((failures + $(grep -c '^FAIL' <<<"$timing")))
+[[ $timing == *"make no Event"* ]] || fail "the times of statuses"
 message=$(kubectl get -n shop envoyfilter json-access-log \
     -o 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}')
 if [[ $message == *Mesh.spec.accessLog* ]]; then
