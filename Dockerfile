@@ -41,7 +41,7 @@ RUN cd /out/bin && re2=$PWD/tulle-re2.so=/usr/local/lib/tulle/tulle-re2.so && \
         $collect /root-injector "$PWD/tulle-injector" "$re2"; fi && \
     if [ -e tulle-proxy ]; then \
         $collect /root-proxy --names "$PWD/tulle-proxy" "$PWD/tulle-proxy-data" "$re2" \
-            libnftables.so.1; fi
+            libnftables.so.1 libcares.so.2; fi
 
 FROM scratch AS operator
 ARG VERSION=0.1.0

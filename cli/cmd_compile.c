@@ -165,6 +165,13 @@ static bool on_object(void *user, const struct ix_object *o)
     for (uint32_t h = 0; h < o->n_hosts; h++)
         for (unsigned i = 0; i < w->n_ports && o->hosts[h].p[0] != '*'; i++)
             add_service_key(w, "%.*s:%u", SL_FMT(o->hosts[h]), w->ports[i]);
+    for (uint32_t i = 0; o->kind == INDEX_SE && i < o->se->addresses.n; i++) {
+        struct ipaddr ip;
+        char text[IP_TEXT];
+        for (uint32_t k = 0; ip_parse(o->se->addresses.p[i], &ip) && k < o->se->ports.n; k++)
+            add_service_key(w, ip.len == 16 ? "[%s]:%u" : "%s:%u", ip_format(&ip, text),
+                            o->se->ports.p[k].number);
+    }
     return w->rc == 0;
 }
 

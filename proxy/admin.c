@@ -131,6 +131,15 @@ static void own_metrics(void *user, struct metrics_writer *w)
             "Subscriptions that ended because nobody used them", (double)d->control.n_unused);
     counter(w, "tulle_proxy_negative_evicted_total",
             "Negative answers forgotten because there were too many", (double)d->control.n_evicted);
+    gauge(w, "tulle_proxy_names", "Names that are looked up for ServiceEntries",
+          (double)d->control.hostnames.hosts.len);
+    counter(w, "tulle_proxy_name_lookups_total", "Look-ups of such names",
+            (double)d->control.hostnames.n_lookups);
+    counter(w, "tulle_proxy_name_failures_total",
+            "Look-ups that nobody answered; the last good answer stays",
+            (double)d->control.hostnames.n_failures);
+    counter(w, "tulle_proxy_names_refused_total", "Names that are not looked up: there are too many",
+            (double)d->control.hostnames.n_refused);
     if (d->control.learned_ns)
         gauge(w, "tulle_proxy_program_age_seconds", "Since the operator last said something new",
               (double)(now - d->control.learned_ns) / 1e9);
@@ -402,6 +411,7 @@ static void clusters_told(void *user, struct buf *out)
 {
     struct later *l = user;
     l->tour = NULL;
+    hostnames_describe(&l->admin->data->control.hostnames, out);
     later_reply(l, buf_err(out) == ERR_OK ? 200 : 500, "text/plain", buf_slice(out));
 }
 

@@ -57,6 +57,7 @@ const struct known *control_find(const struct control *c, enum prog_kind kind, s
 int control_init(struct control *c, struct loop *loop, struct err *err)
 {
     *c = (struct control){.loop = loop};
+    control_names_init(c);
     return mailbox_init(&c->mailbox, loop, c, err);
 }
 
@@ -64,6 +65,7 @@ void control_fini(struct control *c)
 {
     c->n_workers = 0; /* they are gone: what the mailbox still holds is answered no more */
     control_sweep_fini(c);
+    control_names_fini(c);
     mailbox_fini(&c->mailbox);
     for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
         struct known *k = e->value;
@@ -151,9 +153,9 @@ static void deliver_want(struct mail *m, void *receiver)
             k->answered = true;
         }
         known_place(c, k);
-        if (k->answered)
+        if (k->answered && !k->held)
             answer_want(want->from, k, k->state);
-        else if (is_new)
+        else if (is_new && !k->answered)
             c->want(c->user, k);
         control_tidy(c);
     }
@@ -206,8 +208,11 @@ static bool known_store(struct control *c, const struct know_news *n)
         return true;
     c->gateway_changes += n->kind == PROG_LISTENERS || n->kind == PROG_CREDENTIAL;
     k->state = n->state;
+    control_names_follow(c, k->kind, k->prog, n->state == PROG_VALUE ? n->prog : NULL);
     prog_unref(k->prog);
     k->prog = n->state == PROG_VALUE ? prog_ref(n->prog) : NULL;
+    if (!k->prog)
+        control_unhold(c, k);
     if (n->kind == PROG_SETTINGS)
         c->settings = (struct prog_settings *)k->prog;
     else if (n->kind == PROG_INBOUND)
@@ -265,13 +270,28 @@ void control_tell(struct control *c, struct know_batch *b, struct know_batch *co
         c->learned(c->user, first);
 }
 
-void control_learn(struct control *c, struct know_batch *b)
+void control_send(struct control *c, struct know_batch *b)
+{
+    struct know_batch *copies[CONCURRENCY_MAX];
+    if (!c->n_workers || !control_copies(c, b, copies)) {
+        for (unsigned i = 0; i + 1 < c->n_workers; i++)
+            know_batch_free(copies[i]);
+        know_batch_free(b);
+        return;
+    }
+    for (unsigned i = 0; i + 1 < c->n_workers; i++)
+        send_batch(c->workers[i], copies[i]);
+    send_batch(c->workers[c->n_workers - 1], b);
+}
+
+/* Keep of a batch what `fn` wants to. */
+static void batch_filter(struct control *c, struct know_batch *b,
+                         bool (*fn)(struct control *c, const struct know_news *n))
 {
     size_t n = 0;
     for (size_t i = 0; i < b->n; i++) {
         struct know_news *news = &b->news[i];
-        if (known_store(c, news)) {
-            secrets_follow(c, news);
+        if (fn(c, news)) {
             b->news[n++] = *news;
             continue;
         }
@@ -279,6 +299,25 @@ void control_learn(struct control *c, struct know_batch *b)
         prog_unref(news->prog);
     }
     b->n = n;
+}
+
+static bool news_store(struct control *c, const struct know_news *n)
+{
+    if (!known_store(c, n))
+        return false;
+    secrets_follow(c, n);
+    return true;
+}
+
+static bool news_to_tell(struct control *c, const struct know_news *n)
+{
+    return n->state != PROG_VALUE || !control_hold(c, n->kind, slice_of(n->key, n->key_len));
+}
+
+void control_learn(struct control *c, struct know_batch *b)
+{
+    batch_filter(c, b, news_store);
+    batch_filter(c, b, news_to_tell); /* names are looked up meanwhile, those of the whole batch */
     c->learned_ns = loop_now(c->loop);
     struct know_batch *copies[CONCURRENCY_MAX];
     control_copies(c, b, copies);

@@ -5,6 +5,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/map.h"
+#include "proxy/hostnames.h"
 #include "proxy/know.h"
 #include "proxy/mailbox.h"
 
@@ -24,6 +25,8 @@ struct known {
     bool answered;     /* false: wanted, no answer yet */
     bool dropped;      /* a mark; nothing is held */
     bool going;        /* will be dropped in this turn */
+    bool held;         /* the workers have not been told yet: names are looked up */
+    int64_t held_ns;
     uint32_t used_sweep; /* the last sweep in which a worker used it */
     int64_t asked_ns;  /* when it was wanted, came, or was dropped */
     struct prog *prog; /* own reference; with PROG_VALUE */
@@ -63,6 +66,9 @@ struct control {
     void (*learned)(void *user, bool first);
     /* After that: why a resource is of no use (-1, *err), or 0. May be NULL. */
     int (*judge)(void *user, enum prog_kind kind, struct slice key, struct err *err);
+    struct hostnames hostnames; /* that services and endpoints name */
+    uint32_t n_held;            /* resources */
+    struct loop_timer held_timer;
     bool gateway; /* wants LISTENERS, too */
     uint64_t gateway_changes; /* of listeners and certificates */
     void *user;

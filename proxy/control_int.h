@@ -18,6 +18,19 @@ bool control_copies(const struct control *c, const struct know_batch *b,
 void control_tell(struct control *c, struct know_batch *b,
                   struct know_batch *copies[CONCURRENCY_MAX]);
 
+/* Send a batch to every worker, or to none without memory. Takes it. */
+void control_send(struct control *c, struct know_batch *b);
+
+/* --- names to be looked up (control_names.c) --- */
+void control_names_init(struct control *c);
+void control_names_fini(struct control *c);
+/* A resource of that kind comes in the place of another; both may be NULL. */
+void control_names_follow(struct control *c, enum prog_kind kind, const struct prog *old,
+                          const struct prog *new);
+/* Must the workers wait for it, as it was just stored? Then they will be told. */
+bool control_hold(struct control *c, enum prog_kind kind, struct slice key);
+void control_unhold(struct control *c, struct known *k);
+
 /* May end by itself: a service or a workload. */
 static inline bool known_passing(const struct known *k)
 {

@@ -54,6 +54,8 @@ static void known_erase(struct control *c, struct known *k)
     memcpy(buf + 1, k->key, MIN(k->key_len, WIRE_MAX_KEY));
     if (k->list)
         list_unlink(k->list, k);
+    control_unhold(c, k);
+    control_names_follow(c, k->kind, k->prog, NULL);
     map_remove(&c->known, slice_of(buf, 1 + MIN(k->key_len, WIRE_MAX_KEY)));
     prog_unref(k->prog);
     mem_free(k);
@@ -75,6 +77,8 @@ static void known_drop(struct control *c, struct known *k)
         known_erase(c, k);
         return;
     }
+    control_unhold(c, k);
+    control_names_follow(c, k->kind, k->prog, NULL);
     prog_unref(k->prog);
     k->prog = NULL;
     k->answered = k->going = false;

@@ -572,6 +572,8 @@ static int data_start(struct data *d, const struct handover_fd *fds, int n, stru
         loop_seed(d->loop, d->options.seed + 1000);
     d->control.learned = on_learned;
     d->control.user = d;
+    d->control.hostnames.opts.resolv_conf = env("TULLE_RESOLV_CONF", "/etc/resolv.conf");
+    d->control.hostnames.opts.port = (uint16_t)atoi(env("TULLE_RESOLV_PORT", "0"));
     if (!d->options.config) {
         d->control.want = on_want;
         d->control.drop = on_drop;

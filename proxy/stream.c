@@ -306,7 +306,7 @@ static void attempt_ready(struct up_attempt *a)
 {
     struct stream *s = CONTAINER_OF(a, struct stream, attempt);
     s->ready = true;
-    s->upstream_addr = a->host->addr;
+    s->upstream_addr = up_reached(a);
     s->upstream_principal = arena_slice(&s->arena, up_peer(a, &s->upstream_mtls));
     s->first_sent_ns = loop_now(s->worker->loop);
     enum err_code rc = up_send_head(a, &s->req);

@@ -80,7 +80,7 @@ static void tcp_describe(const struct tcp *s, struct record *r)
         r->sni = down_sni(d);
     if (s->host) {
         r->cluster = s->host->cluster->cfg.name;
-        r->upstream = s->host->addr;
+        r->upstream = up_peer_addr(s->host, s->up);
     }
     if (d->info.inbound) {
         r->peer_principal = d->chan ? down_principal(d) : SLICE_NULL;

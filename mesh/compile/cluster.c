@@ -3,40 +3,18 @@
 #include "mesh/compile/compile_int.h"
 
 /* --- endpoints ---------------------------------------------------------------------------------------- */
-static void name_to_resolve(struct cc *c, const struct se_endpoint *e, uint32_t port,
-                            struct prog_cluster *to)
-{
-    struct ipaddr ip;
-
-    if (e->address.len && port && !ip_parse(e->address, &ip) &&
-        !slice_starts(e->address, SL("unix:")))
-        to->dns.p[to->dns.n++] = cc_printf(c, "%.*s:%u", SL_FMT(e->address), port);
-}
-
-/* WorkloadEntries that a Service selects: those with addresses are one set of endpoints. */
+/* WorkloadEntries that a Service selects are a set of endpoints of their own. */
 static void endpoints_of_entries(struct cc *c, const struct ix_service *s,
                                  const struct target_port *p, struct prog_cluster *to)
 {
     const struct ix_objects *l = index_we_of(c->x, istr_slice(s->ns));
-    const struct ix_port *port = NULL;
     bool any = false;
 
     if (!s->selector)
         return;
     cc_dep(c, INDEX_TOKEN_WE(istr_slice(s->ns)));
-    for (uint32_t i = 0; i < s->n_ports && !port; i++)
-        if (s->ports[i].tcp && s->ports[i].port == p->port)
-            port = &s->ports[i];
-    for (uint32_t i = 0; l && i < l->n && port; i++) {
-        if (!index_entry_selected(l->p[i], s->selector))
-            continue;
-        if (!any)
-            to->dns = cc_strings(c, l->n);
-        any = true;
-        if (to->dns.p)
-            name_to_resolve(c, &l->p[i]->we->endpoint,
-                            entry_port(&l->p[i]->we->endpoint, port), to);
-    }
+    for (uint32_t i = 0; l && i < l->n && !any; i++)
+        any = index_entry_selected(l->p[i], s->selector);
     if (any && to->endpoints.p)
         to->endpoints.p[to->endpoints.n++] =
             cc_printf(c, "WorkloadEntry/%s/%s/%u", s->ns->p, s->name->p, p->port);
@@ -60,27 +38,17 @@ static void endpoints_of_service(struct cc *c, const struct ix_service *s,
     endpoints_of_entries(c, s, p, to);
 }
 
-/* Names that the proxy must resolve: endpoints by name, or the entry's own host. */
-static void names_to_resolve(struct cc *c, const struct target *t, const struct api_port *port,
-                             struct prog_cluster *to)
+/* Without endpoints the name is looked up that the client means. */
+static void own_name(struct cc *c, const struct target *t, uint16_t port, struct prog_cluster *to)
 {
-    const struct se *se = t->se->se;
-    const struct ix_objects *l =
-        se->workload_selector.set ? index_we_of(c->x, t->se->meta->ns) : NULL;
+    const struct api_ports *ports = &t->se->se->ports;
 
-    to->dns = cc_strings(c, se->n_endpoints + (l ? l->n : 0) + 1);
-    for (uint32_t i = 0; i < se->n_endpoints && to->dns.p; i++)
-        name_to_resolve(c, &se->endpoints[i], se_endpoint_port(&se->endpoints[i], port), to);
-    if (se->workload_selector.set)
-        cc_dep(c, INDEX_TOKEN_WE(t->se->meta->ns));
-    for (uint32_t i = 0; l && i < l->n && to->dns.p; i++)
-        if (!l->p[i]->invalid &&
-            api_map_covers(&l->p[i]->we->endpoint.labels, &se->workload_selector.labels))
-            name_to_resolve(c, &l->p[i]->we->endpoint,
-                            se_endpoint_port(&l->p[i]->we->endpoint, port), to);
-    if (se->n_endpoints == 0 && !se->workload_selector.set && to->dns.p)
-        to->dns.p[to->dns.n++] = cc_printf(c, "%.*s:%u", SL_FMT(t->host),
-                                           port->target_port ? port->target_port : port->number);
+    to->dns = cc_strings(c, 1);
+    for (uint32_t i = 0; i < ports->n && to->dns.p && !to->dns.n; i++)
+        if (ports->p[i].number == port)
+            to->dns.p[to->dns.n++] =
+                cc_printf(c, "%.*s:%u", SL_FMT(t->host),
+                          ports->p[i].target_port ? ports->p[i].target_port : port);
 }
 
 static void endpoints_of_se(struct cc *c, const struct builder *b, const struct target *t,
@@ -88,22 +56,20 @@ static void endpoints_of_se(struct cc *c, const struct builder *b, const struct 
 {
     const struct se *se = t->se->se;
     bool own = b->target->kind == TARGET_SE && slice_eq(b->target->host, t->host);
-    struct ipaddr ip[2];
 
     cc_dep(c, index_token("se-object", t->se->meta->ns, t->se->meta->name));
-    if (index_se_is_static(se)) {
+    to->dns_first = se->resolution == SE_DNS_ROUND_ROBIN;
+    if (index_se_has_endpoints(se)) {
         to->endpoints = cc_strings(c, 1);
         if (to->endpoints.p)
             to->endpoints.p[to->endpoints.n++] =
                 cc_printf(c, "ServiceEntry/%.*s/%.*s/%u", SL_FMT(t->se->meta->ns),
                           SL_FMT(t->se->meta->name), port);
-    }
-    for (uint32_t i = 0; i < se->ports.n && se->resolution != SE_NONE; i++)
-        if (se->ports.p[i].number == port && se->resolution != SE_STATIC)
-            names_to_resolve(c, t, &se->ports.p[i], to);
-    /* The client resolved the name itself, unless it got an address of ours. */
-    if (!index_se_is_static(se) && own && !index_addresses_of(c->x, t->host, ip))
+    } else if (se->resolution == SE_DNS || se->resolution == SE_DNS_ROUND_ROBIN) {
+        own_name(c, t, port, to);
+    } else if (own) { /* the client resolved the name itself */
         to->original_dst = true;
+    }
 }
 
 static void endpoints_of_external(struct cc *c, const struct builder *b, const struct target *t,

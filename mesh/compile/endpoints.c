@@ -16,6 +16,11 @@ struct eb { /* endpoints under way */
         uint16_t index;
     } last_identity, last_locality;
     uint32_t cap_identities, cap_localities;
+    struct named { /* endpoints that the proxy has to resolve */
+        struct slice name;
+        struct prog_endpoint e;
+    } *named;
+    uint32_t n_named, cap_named;
 };
 
 static uint16_t text_index(struct eb *b, struct prog_strings *l, uint32_t *cap, struct slice s)
@@ -296,13 +301,42 @@ static void sort_likeness(struct eb *b)
             e->selectors[k] = e->selectors[k - 1];
             e->selectors[k - 1] = x;
         }
-    for (uint32_t i = 0; i < e->n && from < e->n_selectors; i++) {
+    for (uint32_t i = 0; i < e->n + e->n_named && from < e->n_selectors; i++) {
         uint64_t bits = e->p[i].subsets & ((UINT64_C(1) << from) - 1);
 
         for (uint32_t k = from; k < e->n_selectors; k++)
             for (uint32_t n = from; n < e->n_selectors && e->p[i].subsets >> k & 1; n++)
                 bits |= e->selectors[n] == map[k] ? UINT64_C(1) << n : 0;
         e->p[i].subsets = bits;
+    }
+}
+
+static int cmp_named(const void *a, const void *b)
+{
+    return slice_cmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+/* Those with names behind those with addresses. */
+static void append_named(struct eb *b)
+{
+    struct prog_endpoints *e = b->e;
+    struct prog_endpoint *all;
+
+    if (!b->n_named)
+        return;
+    all = CC_ARRAY(b->c, struct prog_endpoint, e->n + b->n_named);
+    e->names = cc_strings(b->c, b->n_named);
+    if (!all || !e->names.p)
+        return;
+    if (e->n)
+        memcpy(all, e->p, e->n * sizeof *all);
+    e->p = all;
+    qsort(b->named, b->n_named, sizeof *b->named, cmp_named);
+    for (uint32_t i = 0; i < b->n_named; i++) {
+        if (i && slice_eq(b->named[i].name, b->named[i - 1].name))
+            continue;
+        e->names.p[e->names.n++] = b->named[i].name;
+        e->p[e->n + e->n_named++] = b->named[i].e;
     }
 }
 
@@ -317,6 +351,8 @@ static struct prog *finish(struct eb *b)
         if (i == 0 || cmp_endpoint(&e->p[i], &e->p[n - 1]) != 0)
             e->p[n++] = e->p[i];
     e->n = n;
+    append_named(b);
+    n = e->n + e->n_named;
     sort_likeness(b);
     renumber(b->c, &e->identities, e->p, n, offsetof(struct prog_endpoint, identity));
     renumber(b->c, &e->localities, e->p, n, offsetof(struct prog_endpoint, locality));
@@ -371,18 +407,9 @@ static struct prog *of_slice(struct cc *c, struct slice ns, struct slice name, s
 }
 
 /* --- ServiceEntries and WorkloadEntries --------------------------------------------------------------- */
-static void add_entry(struct eb *b, struct slice ns, const struct se_endpoint *e, uint32_t port,
-                      uint32_t *cap)
+static void describe_entry(struct eb *b, struct slice ns, const struct se_endpoint *e,
+                           struct prog_endpoint *to)
 {
-    struct prog_endpoint *to;
-    struct ipaddr ip;
-
-    if (!ip_parse(e->address, &ip) || !port)
-        return; /* a name: the cluster asks to resolve it */
-    to = cc_grow(b->c, &b->e->p, &b->e->n, cap, sizeof *to);
-    if (!to)
-        return;
-    set_address(to, &ip, (uint16_t)port);
     to->weight = e->weight.set && e->weight.v ? e->weight.v : 1;
     to->identity = e->service_account.len
                        ? text_index(b, &b->e->identities, &b->cap_identities,
@@ -392,6 +419,33 @@ static void add_entry(struct eb *b, struct slice ns, const struct se_endpoint *e
                               se_endpoint_locality(e, b->c->a));
     to->subsets = subsets_of_labels(b, &e->labels);
     to->mtls = se_endpoint_mtls(e);
+}
+
+static void add_entry(struct eb *b, struct slice ns, const struct se_endpoint *e, uint32_t port,
+                      uint32_t *cap)
+{
+    char host[HOST_MAX + 4];
+    struct prog_endpoint *to;
+    struct named *named;
+    struct slice name;
+    struct ipaddr ip;
+
+    if (!port)
+        return;
+    if (ip_parse(e->address, &ip)) {
+        to = cc_grow(b->c, &b->e->p, &b->e->n, cap, sizeof *to);
+        if (!to)
+            return;
+        set_address(to, &ip, (uint16_t)port);
+        describe_entry(b, ns, e, to);
+    } else if (!slice_starts(e->address, SL("unix:")) &&
+               host_normalise(e->address, host, sizeof host, &name) == ERR_OK) {
+        named = cc_grow(b->c, &b->named, &b->n_named, &b->cap_named, sizeof *named);
+        if (!named)
+            return;
+        named->name = cc_printf(b->c, "%.*s:%u", SL_FMT(name), port);
+        describe_entry(b, ns, e, &named->e);
+    }
 }
 
 /* --- "ServiceEntry/<ns>/<name>/<port>" */

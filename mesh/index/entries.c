@@ -126,7 +126,7 @@ int index_set_address(struct index *x, struct slice host, const struct ipaddr *i
 }
 
 /* --- hosts that want an address --------------------------------------------------------------- */
-bool index_se_is_static(const struct se *se)
+bool index_se_has_endpoints(const struct se *se)
 {
     return se->resolution == SE_STATIC ||
            (se->resolution != SE_NONE && (se->workload_selector.set || se->n_endpoints));
@@ -245,7 +245,7 @@ struct index_want *index_wanted_addresses(const struct index *x, struct arena *a
         const struct ix_object *o = ((struct ix_objects *)e->value)->p[0];
         struct slice host = slice_of(e->key, e->key_len);
 
-        if (se_wants_address(o->se) && index_se_is_static(o->se) && own_host(x, host))
+        if (se_wants_address(o->se) && own_host(x, host))
             want_add(x, all, &n, host, o);
     }
     for (struct map_entry *e = NULL; (e = map_next(&x->by_host[BY_VS], e));) {

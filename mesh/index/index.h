@@ -277,9 +277,9 @@ void index_each_node(const struct index *x, index_node_fn *fn, void *user);
 /* The label of a namespace, null when absent or unknown. */
 struct slice index_namespace_label(const struct index *x, struct slice ns, struct slice key);
 
-/* A ServiceEntry whose endpoints the operator knows: STATIC, or with endpoints, or with a workload
- * selector. Of the others (DNS, NONE) the client has resolved the address itself. */
-bool index_se_is_static(const struct se *se);
+/* A ServiceEntry whose endpoints are written, in itself or as what it selects: STATIC, or DNS with some.
+ * DNS without looks up its host; of the others the client has resolved the address itself. */
+bool index_se_has_endpoints(const struct se *se);
 /* Every destination of the VirtualService is a Service or ServiceEntry of the index. */
 bool index_vs_resolves(const struct index *x, const struct ix_object *vs);
 /* Some Service or ServiceEntry has this host, or a ServiceEntry's wildcard takes it in. */

@@ -350,6 +350,7 @@ struct prog_cluster {
     bool client_protocol;          /* HTTP: what the client speaks, whatever the port says */
     struct prog_strings endpoints; /* keys */
     struct prog_strings dns;       /* "host:port" to resolve, instead of endpoints */
+    bool dns_first;                /* of what names resolve to the first address alone */
     uint64_t subset_selector;      /* 0: all endpoints */
     enum prog_balancer balancer;
     enum prog_tls tls;
@@ -394,6 +395,9 @@ struct prog_endpoints {
     struct prog_strings identities, localities;
     uint64_t *selectors;
     uint32_t n_selectors;
+    uint32_t n_named;            /* the same to be resolved: behind the others in `p` */
+    struct prog_strings names;   /* of these, in their order: "host:port" */
+    uint32_t first;              /* of what a resolver gave (proxy/hostnames.h): which it gave first */
 };
 /* The bit that stands for `selector` in these endpoints' `subsets`; all ones for selector 0 (every
  * endpoint), 0 when the selector is not known there (no endpoint). */

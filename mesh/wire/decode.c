@@ -242,6 +242,17 @@ static uint16_t index_or_none(uint32_t i, uint32_t n)
     return i < n ? (uint16_t)i : NO_INDEX;
 }
 
+static void traits(const PB(Endpoints__Endpoint) *m, const struct prog_endpoints *all,
+                   struct prog_endpoint *ret)
+{
+    ret->identity = index_or_none(m->identity, all->identities.n);
+    ret->locality = index_or_none(m->locality, all->localities.n);
+    ret->weight = m->weight ? m->weight : 1;
+    ret->subsets = m->subsets;
+    ret->mtls = m->mtls;
+    ret->draining = m->draining;
+}
+
 static int endpoint(struct rd *r, const struct fpath *at, const PB(Endpoints__Endpoint) *m,
                     const struct prog_endpoints *all, struct prog_endpoint *ret)
 {
@@ -250,12 +261,7 @@ static int endpoint(struct rd *r, const struct fpath *at, const PB(Endpoints__En
     memcpy(ret->address, m->address.data, m->address.len);
     ret->address_len = (uint8_t)m->address.len;
     TRY(dec_port(r, AT(at, "port"), m->port, &ret->port));
-    ret->identity = index_or_none(m->identity, all->identities.n);
-    ret->locality = index_or_none(m->locality, all->localities.n);
-    ret->weight = m->weight ? m->weight : 1;
-    ret->subsets = m->subsets;
-    ret->mtls = m->mtls;
-    ret->draining = m->draining;
+    traits(m, all, ret);
     return 0;
 }
 
@@ -274,9 +280,15 @@ static int endpoints(struct rd *r, const void *from, void *to)
     ARRAY(r, ret->selectors, ret->n_selectors, m->n_selector);
     for (uint32_t i = 0; i < ret->n_selectors; i++)
         ret->selectors[i] = m->selector[i];
-    ARRAY(r, ret->p, ret->n, m->n_endpoint);
+    if (m->n_named != m->n_name)
+        return dec_bad(r, AT(at, "named"), "%zu, and %zu names", m->n_named, m->n_name);
+    TRY(dec_texts(r, m->name, m->n_name, &ret->names));
+    ARRAY(r, ret->p, ret->n, m->n_endpoint + m->n_named);
+    ret->n -= (ret->n_named = (uint32_t)m->n_named);
     for (uint32_t i = 0; i < ret->n; i++)
         TRY(endpoint(r, NTH(at, "endpoint", i), m->endpoint[i], ret, &ret->p[i]));
+    for (uint32_t i = 0; i < ret->n_named; i++)
+        traits(m->named[i], ret, &ret->p[ret->n + i]);
     return 0;
 }
 

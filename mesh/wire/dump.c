@@ -449,6 +449,7 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
     flag(d, "original destination", c->original_dst);
     texts(d, "endpoints", &c->endpoints);
     texts(d, "resolve", &c->dns);
+    flag(d, "first address", c->dns_first);
     if (c->subset_selector)
         line(d, "selector: %016llx", (unsigned long long)c->subset_selector);
     text(d, "service", c->service_name);
@@ -490,15 +491,19 @@ static void endpoints(struct dump *d, const struct prog_endpoints *e)
 
     for (uint32_t i = 0; i < e->n_selectors; i++)
         line(d, "selector[%u]: %016llx", i, (unsigned long long)e->selectors[i]);
-    for (uint32_t i = 0; i < e->n; i++) {
+    for (uint32_t i = 0; i < e->n + e->n_named; i++) {
         const struct prog_endpoint *p = &e->p[i];
         bool known = ip_from_bytes(slice_of(p->address, p->address_len), &ip);
         bool v6 = p->address_len == 16;
 
         begin(d, "endpoint");
-        buf_addf(d->out, "%s%s%s:%u weight %u%s%s", v6 ? "[" : "",
-                 known ? ip_format(&ip, ip_text) : "?", v6 ? "]" : "", p->port, p->weight,
-                 p->mtls ? " mtls" : "", p->draining ? " draining" : "");
+        if (i < e->n)
+            buf_addf(d->out, "%s%s%s:%u", v6 ? "[" : "", known ? ip_format(&ip, ip_text) : "?",
+                     v6 ? "]" : "", p->port);
+        else
+            buf_addf(d->out, "%.*s", SL_FMT(e->names.p[i - e->n]));
+        buf_addf(d->out, " weight %u%s%s", p->weight, p->mtls ? " mtls" : "",
+                 p->draining ? " draining" : "");
         if (p->subsets)
             buf_addf(d->out, " subsets %llx", (unsigned long long)p->subsets);
         if (p->locality < e->localities.n)

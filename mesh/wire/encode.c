@@ -571,6 +571,7 @@ static PB(Cluster) *cluster(struct arena *a, const struct prog_cluster *c)
     m->tls = (PB(TlsMode))c->tls;
     m->original_dst = c->original_dst;
     m->client_protocol = c->client_protocol;
+    m->dns_first = c->dns_first;
     return m;
 }
 
@@ -595,28 +596,36 @@ static void *service(struct arena *a, const struct prog_service *s)
 }
 
 /* --- Endpoints -------------------------------------------------------------------------------- */
+static void endpoint(const struct prog_endpoint *from, PB(Endpoints__Endpoint) *to)
+{
+    protobuf_c_message_init(PB_DESC(endpoints__endpoint), to);
+    to->address = pb_bytes(slice_of(from->address, from->address_len));
+    to->port = from->port;
+    to->identity = from->identity;
+    to->locality = from->locality;
+    to->subsets = from->subsets;
+    to->weight = from->weight;
+    to->mtls = from->mtls;
+    to->draining = from->draining;
+}
+
 static void *endpoints(struct arena *a, const struct prog_endpoints *e)
 {
     PB(Endpoints) *m = pb_new(a, PB_DESC(endpoints));
-    PB(Endpoints__Endpoint) *all = ARENA_ARRAY(a, PB(Endpoints__Endpoint), e->n);
+    PB(Endpoints__Endpoint) *all = ARENA_ARRAY(a, PB(Endpoints__Endpoint), e->n + e->n_named);
 
     TRY(m && all && (m->endpoint = ARENA_ARRAY(a, PB(Endpoints__Endpoint) *, e->n)) &&
-        (m->identity = texts(a, &e->identities)) && (m->locality = texts(a, &e->localities)));
-    for (uint32_t i = 0; i < e->n; i++) {
-        const struct prog_endpoint *from = &e->p[i];
-        PB(Endpoints__Endpoint) *one = &all[i];
-
-        protobuf_c_message_init(PB_DESC(endpoints__endpoint), one);
-        one->address = pb_bytes(slice_of(from->address, from->address_len));
-        one->port = from->port;
-        one->identity = from->identity;
-        one->locality = from->locality;
-        one->subsets = from->subsets;
-        one->weight = from->weight;
-        one->mtls = from->mtls;
-        one->draining = from->draining;
-        m->endpoint[m->n_endpoint++] = one;
+        (m->named = ARENA_ARRAY(a, PB(Endpoints__Endpoint) *, e->n_named)) &&
+        (m->name = texts(a, &e->names)) && (m->identity = texts(a, &e->identities)) &&
+        (m->locality = texts(a, &e->localities)));
+    for (uint32_t i = 0; i < e->n + e->n_named; i++) {
+        endpoint(&e->p[i], &all[i]);
+        if (i < e->n)
+            m->endpoint[m->n_endpoint++] = &all[i];
+        else
+            m->named[m->n_named++] = &all[i];
     }
+    m->n_name = e->names.n;
     m->n_identity = e->identities.n;
     m->n_locality = e->localities.n;
     m->selector = e->selectors;

@@ -117,51 +117,91 @@ static struct up_host *hosts_take(struct up_cluster *c, const struct sock_addr *
     return NULL;
 }
 
+/* A host list under way. */
+struct refresh {
+    struct up_cluster *c;
+    const struct prog_locality *places;
+    struct locality_self self;
+    struct up_host **list;
+    uint32_t n, cap;
+};
+
+/* Of names of which the first address counts there is one host, whose connections stay when it moves. */
+static struct up_host *host_move(struct up_cluster *c, const struct sock_addr *addr,
+                                 struct slice identity)
+{
+    struct up_host *h = c->cfg.dns_first && c->n_hosts == 1 ? c->hosts[0] : NULL;
+    if (!h || !slice_eq(h->identity, identity))
+        return NULL;
+    h->addr = *addr;
+    c->hosts[0] = NULL;
+    return h;
+}
+
+static void refresh_host(struct refresh *r, const struct prog_endpoints *eps,
+                         const struct prog_endpoint *e, const struct prog_endpoint *at)
+{
+    struct up_cluster *c = r->c;
+    struct sock_addr addr;
+    if ((c->cfg.subset_selector &&
+         !(e->subsets & prog_subset_mask(eps, c->cfg.subset_selector))) ||
+        sock_addr_from_bytes(slice_of(at->address, at->address_len), at->port, &addr) < 0)
+        return;
+    struct slice id = e->identity < eps->identities.n ? eps->identities.p[e->identity] : SLICE_NULL;
+    struct up_host *h = hosts_take(c, &addr, id);
+    if (!h)
+        h = host_move(c, &addr, id);
+    if (!h)
+        h = host_new(c, &addr, id);
+    if (!h || hosts_push(&r->list, &r->n, &r->cap, h) < 0) {
+        if (h)
+            host_retire(h);
+        return;
+    }
+    h->mtls = e->mtls;
+    h->draining = e->draining;
+    h->weight = e->weight ? e->weight : 1;
+    h->group = r->places ? locality_group(r->places, &r->self, eps, e) : 0;
+}
+
+/* The addresses of a name, with the traits of the endpoint that has it; NULL: none of its own. */
+static void refresh_name(struct refresh *r, const struct prog_endpoints *eps,
+                         const struct prog_endpoint *e, struct slice name)
+{
+    const struct prog_endpoints *found = know_endpoints(&r->c->worker->know, name);
+    bool first = r->c->cfg.dns_first;
+    for (uint32_t i = first && found ? found->first : 0; found && i < found->n; i++) {
+        refresh_host(r, eps ? eps : found, e ? e : &found->p[i], &found->p[i]);
+        if (first)
+            return;
+    }
+}
+
 /* Rebuild the host list from the endpoints that are known now. Hosts that stay keep their
  * connections, counters and health. Without memory the old list stays. */
 static void hosts_refresh(struct up_cluster *c)
 {
-    struct up_host **list = NULL;
-    uint32_t n = 0, cap = 0;
+    struct refresh r = {.c = c, .places = PROG_POLICY(&c->cfg, locality)};
     if (c->single)
         return;
-    const struct prog_strings *keys = &c->cfg.endpoints;
-    const struct prog_locality *places = PROG_POLICY(&c->cfg, locality);
-    struct locality_self self = place_of_worker(c->worker);
-    for (uint32_t k = 0; k < keys->n; k++) {
-        const struct prog_endpoints *eps = know_endpoints(&c->worker->know, keys->p[k]);
-        if (!eps)
-            continue;
-        uint64_t mask = prog_subset_mask(eps, c->cfg.subset_selector);
-        for (uint32_t i = 0; i < eps->n; i++) {
-            const struct prog_endpoint *e = &eps->p[i];
-            struct sock_addr addr;
-            if ((c->cfg.subset_selector && !(e->subsets & mask)) ||
-                sock_addr_from_bytes(slice_of(e->address, e->address_len), e->port, &addr) < 0)
-                continue;
-            struct slice id =
-                e->identity < eps->identities.n ? eps->identities.p[e->identity] : SLICE_NULL;
-            struct up_host *h = hosts_take(c, &addr, id);
-            if (!h)
-                h = host_new(c, &addr, id);
-            if (!h || hosts_push(&list, &n, &cap, h) < 0) {
-                if (h)
-                    host_retire(h);
-                continue;
-            }
-            h->mtls = e->mtls;
-            h->draining = e->draining;
-            h->weight = e->weight ? e->weight : 1;
-            h->group = places ? locality_group(places, &self, eps, e) : 0;
-        }
+    r.self = place_of_worker(c->worker);
+    for (uint32_t k = 0; k < c->cfg.endpoints.n; k++) {
+        const struct prog_endpoints *eps =
+            know_endpoints(&c->worker->know, c->cfg.endpoints.p[k]);
+        for (uint32_t i = 0; eps && i < eps->n; i++)
+            refresh_host(&r, eps, &eps->p[i], &eps->p[i]);
+        for (uint32_t i = 0; eps && i < eps->n_named; i++)
+            refresh_name(&r, eps, &eps->p[eps->n + i], eps->names.p[i]);
     }
+    for (uint32_t k = 0; k < c->cfg.dns.n; k++)
+        refresh_name(&r, NULL, NULL, c->cfg.dns.p[k]);
     for (uint32_t i = 0; i < c->n_hosts; i++)
         if (c->hosts[i])
             host_retire(c->hosts[i]);
     mem_free(c->hosts);
-    c->hosts = list;
-    c->n_hosts = n;
-    c->cap_hosts = cap;
+    c->hosts = r.list;
+    c->n_hosts = r.n;
+    c->cap_hosts = r.cap;
     live_forget(c);
 }
 
@@ -305,6 +345,13 @@ struct up_cluster *up_cluster_dialled(struct worker *w, struct prog_service *ser
     return up_cluster_get(w, svc, 0);
 }
 
+struct sock_addr up_peer_addr(const struct up_host *h, const struct chan *c)
+{
+    struct sock_addr addr;
+    bool moves = h->cluster->cfg.dns_first && c && chan_fd(c) >= 0;
+    return moves && sock_peer(chan_fd(c), &addr) == 0 ? addr : h->addr;
+}
+
 /* Unlist a cluster: no new request finds it; it is freed with its last user. */
 static void cluster_unlist(struct worker *w, struct slice key, struct up_cluster *c)
 {
@@ -354,17 +401,35 @@ bool up_service_busy(const struct worker *w, const struct prog_service *service)
     return false;
 }
 
+static bool has_text(const struct prog_strings *l, struct slice s)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (slice_eq(l->p[i], s))
+            return true;
+    return false;
+}
+
+/* Does the cluster get hosts by this key of the operator's, or by this name ("host:port")? */
+static bool follows(const struct up_cluster *c, struct slice key)
+{
+    if (has_text(&c->cfg.endpoints, key) || has_text(&c->cfg.dns, key))
+        return true;
+    if (slice_chr(key, '/') >= 0)
+        return false;
+    for (uint32_t i = 0; i < c->cfg.endpoints.n; i++) {
+        const struct prog_endpoints *e =
+            know_endpoints(&c->worker->know, c->cfg.endpoints.p[i]);
+        if (e && has_text(&e->names, key))
+            return true;
+    }
+    return false;
+}
+
 void up_endpoints_changed(struct worker *w, struct slice endpoints_key)
 {
-    for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));) {
-        struct up_cluster *c = e->value;
-        for (uint32_t i = 0; i < c->cfg.endpoints.n; i++) {
-            if (slice_eq(c->cfg.endpoints.p[i], endpoints_key)) {
-                hosts_refresh(c);
-                break;
-            }
-        }
-    }
+    for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));)
+        if (follows(e->value, endpoints_key))
+            hosts_refresh(e->value);
 }
 
 void up_place_changed(struct worker *w)

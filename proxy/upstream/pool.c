@@ -202,6 +202,11 @@ struct slice up_peer(const struct up_attempt *a, bool *ret_tls)
     return *ret_tls ? tls_chan_peer_spiffe(a->conn->chan) : SLICE_NULL;
 }
 
+struct sock_addr up_reached(const struct up_attempt *a)
+{
+    return up_peer_addr(a->host, a->conn ? a->conn->chan : NULL);
+}
+
 enum err_code up_send_head(struct up_attempt *a, const struct http_head *head)
 {
     a->sent = true;

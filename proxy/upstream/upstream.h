@@ -119,6 +119,9 @@ void up_host_result(struct up_host *h, unsigned status, bool failed);
 /* The own place has changed: groups of hosts are told apart anew. */
 void up_place_changed(struct worker *w);
 
+/* Where a connection to the host leads: of a cluster that goes to a name's first address the host may have
+ * moved on since. `c` may be NULL. */
+struct sock_addr up_peer_addr(const struct up_host *h, const struct chan *c);
 /* Is it the mesh's mutual TLS (not TLS that the cluster names)? */
 bool up_mesh_tls(const struct up_host *h, const struct chan *c);
 /* Whether a connection to this host is to be TLS. ERR_OK with *ret; ERR_DENIED when the cluster
@@ -191,6 +194,8 @@ void up_start(struct up_attempt *a);
 /* Whom the attempt's connection reached: the SPIFFE id that it showed, null in plaintext. Borrows from
  * the connection. */
 struct slice up_peer(const struct up_attempt *a, bool *ret_tls);
+/* And its address; of an attempt with a connection. */
+struct sock_addr up_reached(const struct up_attempt *a);
 /* Queue for sending; flushed by up_flush or when the turn ends. ERR_LIMIT: the queue is full, wait
  * for on_drain (the bytes were taken all the same). Another error of up_send_head: nothing was taken, the
  * head cannot be sent; up_cancel is due. */

@@ -264,6 +264,85 @@ class Server:
         return not last and "silent_close" not in how
 
 
+class Dns:
+    """A name server: answers by a table, UDP and TCP. A name without an entry is NXDOMAIN."""
+
+    def __init__(self, address):
+        self.table, self.asked, self.alive = {}, {}, True
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(address)
+        self.tcp = listening(address)
+        for run in (self.serve_udp, self.serve_tcp):
+            threading.Thread(target=run, daemon=True).start()
+
+    def close(self):
+        self.alive = False
+        for s in (self.udp, self.tcp):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+    def serve_udp(self):
+        while self.alive:
+            try:
+                msg, peer = self.udp.recvfrom(4096)
+            except OSError:
+                return
+            answer = self.answer(msg, False) if msg else None
+            if answer:
+                self.udp.sendto(answer, peer)
+
+    def serve_tcp(self):
+        while self.alive:
+            try:
+                s, _ = self.tcp.accept()
+            except OSError:
+                return
+            with s:
+                s.settimeout(WAIT)
+                try:
+                    n = int.from_bytes(s.recv(2, socket.MSG_WAITALL), "big")
+                    answer = self.answer(s.recv(n, socket.MSG_WAITALL), True)
+                    s.sendall(len(answer).to_bytes(2, "big") + answer)
+                except OSError:
+                    pass
+
+    @staticmethod
+    def name(text):
+        return b"".join(bytes([len(l)]) + l.encode() for l in text.split(".")) + b"\0"
+
+    def answer(self, msg, tcp):
+        at, labels = 12, []
+        while msg[at]:
+            labels.append(msg[at + 1:at + 1 + msg[at]].decode().lower())
+            at += 1 + msg[at]
+        kind, question = int.from_bytes(msg[at + 1:at + 3], "big"), msg[12:at + 5]
+        host = ".".join(labels)
+        if kind == 1:
+            self.asked[host] = self.asked.get(host, 0) + 1
+        addresses, how = self.table.get(host, ([], {"rcode": ["3"]}))
+        if "silent" in how:
+            return None
+        ttl = int(how.get("ttl", ["30"])[0]).to_bytes(4, "big")
+        rcode, records, owner = int(how.get("rcode", ["0"])[0]), [], b"\xc0\x0c"
+        if "cname" in how:
+            target = self.name(how["cname"][0])
+            records.append(owner + b"\0\5\0\1" + ttl + len(target).to_bytes(2, "big") + target)
+            owner = target
+        for a in addresses:
+            raw = socket.inet_pton(socket.AF_INET6 if ":" in a else socket.AF_INET, a)
+            if len(raw) == (4 if kind == 1 else 16 if kind == 28 else 0):
+                records.append(owner + kind.to_bytes(2, "big") + b"\0\1" + ttl +
+                               len(raw).to_bytes(2, "big") + raw)
+        cut = "cut" in how and not tcp
+        flags = 0x8180 | rcode | (0x0200 if cut else 0)
+        records = [] if cut or rcode else records
+        return (msg[:2] + flags.to_bytes(2, "big") + b"\0\1" + len(records).to_bytes(2, "big") +
+                b"\0\0\0\0" + question + b"".join(records))
+
+
 class Health:
     """A gRPC health server of its own (grpc.health.v1.Health/Check), as far as one needs HTTP/2 for it:
     to check what a client sends, not to serve the world."""
@@ -1062,6 +1141,33 @@ class Scenario:
             self.servers[name].says = says
             return
         self.servers[name] = Health((plain[0], self.port), says)
+
+    def do_dns(self, host, *words):
+        """What the name server of the proxies that are started after it answers: pods (where their
+        applications listen) or addresses, ttl=, cname=, rcode=, cut (then by TCP), silent."""
+        named, plain = options(words)
+        how = dict({w: [""] for w in plain if w in ("cut", "silent")}, **named)
+        if "dns" not in self.servers:
+            at = (self.ip(250), self.port)
+            self.servers["dns"] = Dns(at)
+            with open(self.dir + "/resolv.conf", "w") as f:
+                f.write("nameserver %s\n" % at[0])
+            self.env["TULLE_RESOLV_PORT"] = str(self.port)
+            self.env["TULLE_RESOLV_CONF"] = self.dir + "/resolv.conf"
+        addresses = [w for w in plain if w not in how]
+        for w in addresses:
+            if not re.search("[.:]", w):
+                self.pod(w)
+        self.servers["dns"].table[host] = ([self.app_address(w) if w in self.pods else w
+                                            for w in addresses], how)
+
+    def do_dns_asked(self, host, low, high=None):
+        """So many questions for the host's IPv4 addresses have come."""
+        server = self.servers["dns"]
+        need(eventually(lambda: server.asked.get(host, 0) >= int(low)),
+             "%d questions" % server.asked.get(host, 0))
+        time.sleep(0.05)
+        need(server.asked[host] <= int(high or low), "%d questions" % server.asked[host])
 
     def do_stop(self, name):
         self.servers.pop(name).close()

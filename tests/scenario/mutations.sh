@@ -98,6 +98,11 @@ h2-idle-for-ever^h2-keepalive^proxy/upstream/h2_up.c^    else if (busy)^    else
 h2-upgrade-websocket^h2-upgrade^proxy/upstream/pool.c^    if (request->upgrade.len)\n        return false;^    (void)request;
 grpc-timeout-ignored^h2-grpc^proxy/stream.c^        ns = MAX(asked, 1);^        ns = MAX(ns, 0);
 h2-to-http2-ports^h2-upstream^proxy/upstream/pool.c^        return p != PROG_HTTP;^        return false;
+dns-answer-lost^dns-entry^proxy/hostnames.c^        if (a->result == RESOLVER_NONE) /* its own server says so */^        if (a->result != RESOLVER_ADDRESSES)
+dns-not-again^dns-entry^proxy/hostnames.c^    loop_timer_in(h->all->loop, &h->timer, wait_ns(h, a->ttl_s), again);^    (void)again, (void)wait_ns;
+dns-first-of-all^dns-round-robin^proxy/upstream/cluster.c^    bool first = r->c->cfg.dns_first;^    bool first = false;
+dns-unheld^dns-entry^proxy/control_names.c^    bool wait = k->prog && pending(c, k);^    bool wait = false;
+dns-held-for-ever^dns-none^proxy/control_names.c^        if (!k->held || (k->held_ns > since && pending(c, k)))^        if (!k->held || pending(c, k))
 rotation-unwaited^ca-rotation^operator/rotation.c^           ? bundle_union(slice_str(r->trusted), slice_str(desired->roots))^           ? mem_strdup(r->step == ROTATION_SPREAD ? r->trusted : desired->roots)
 rotation-mount-ignored^ca-replaced-away^proxy/identity.c^        if (chan_is_tls(d->chan))\n            mounted_look(d->id);^        if (!d->chan)\n            mounted_look(d->id);
 T

@@ -7,7 +7,10 @@
 static const struct check_case cases[] = {
     {"static", SE("resolution: STATIC, endpoints: [{address: 10.0.0.1, ports: {http: 8080}}]"), ""},
     {"none", SE("resolution: NONE, addresses: [10.0.0.0/8]"), ""},
-    {"dns is named", SE("resolution: DNS"), "unsupported spec.resolution: DNS is not implemented"},
+    {"dns", SE("resolution: DNS"), ""},
+    {"round robin", SE("resolution: DNS_ROUND_ROBIN"), ""},
+    {"dynamic dns is named", SE("resolution: DYNAMIC_DNS"),
+     "unsupported spec.resolution: DYNAMIC_DNS is not implemented"},
     {"no hosts", "{resolution: NONE}", "invalid spec.hosts: must list at least one host"},
     {"all", "{hosts: ['*'], resolution: NONE}", "invalid spec.hosts[0]: \"*\" is not allowed"},
     {"address", SE("addresses: [x]"), "invalid spec.addresses[0]: must be an address"},

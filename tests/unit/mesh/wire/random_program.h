@@ -274,6 +274,7 @@ static inline void g_cluster(struct gen *g, struct prog_cluster *c)
     c->pool.ping_interval_ms = g_n(g, 3);
     c->pool.ping_timeout_ms = g_n(g, 3);
     c->client_protocol = g_bool(g);
+    c->dns_first = g_bool(g);
 }
 static inline void g_service(struct gen *g, struct prog_service *s)
 {
@@ -380,12 +381,14 @@ static inline void g_endpoints(struct gen *g, struct prog_endpoints *e)
     for (uint32_t i = 0; i < e->n_selectors; i++)
         e->selectors[i] = rnd_u64(&g->r);
     e->n = g_n(g, 6);
-    e->p = arena_alloc(g->a, e->n * sizeof *e->p);
-    for (uint32_t i = 0; i < e->n; i++) {
-        e->p[i].address_len = g_bool(g) ? 4 : 16;
+    e->names = g_texts(g);
+    e->n_named = e->names.n;
+    e->p = arena_alloc(g->a, (e->n + e->n_named) * sizeof *e->p);
+    for (uint32_t i = 0; i < e->n + e->n_named; i++) {
+        e->p[i].address_len = i >= e->n ? 0 : g_bool(g) ? 4 : 16;
         for (uint8_t k = 0; k < e->p[i].address_len; k++)
             e->p[i].address[k] = (unsigned char)g_n(g, 256);
-        e->p[i].port = (uint16_t)(1 + g_n(g, 65535));
+        e->p[i].port = (uint16_t)(i < e->n ? 1 + g_n(g, 65535) : 0);
         e->p[i].identity = e->identities.n ? (uint16_t)g_n(g, e->identities.n) : UINT16_MAX;
         e->p[i].locality = e->localities.n ? (uint16_t)g_n(g, e->localities.n) : UINT16_MAX;
         e->p[i].subsets = rnd_u64(&g->r);
