@@ -39,6 +39,7 @@ took() { # LOW HIGH URL: seconds that a request takes
 
 check "a fault: payment aborts one request in five" apply "$SHOP" examples/shop/fault.yaml
 check "and checkout's callers do not retry" no_retries
+check "the callers ask for it" says '^[25]' http "$SHOP" "$loader" http://checkout/
 check "acknowledged" eventually 10 programmed "$SHOP" vs payment
 check "acknowledged" eventually 10 programmed "$SHOP" vs checkout
 run_load http://checkout/
