@@ -16,7 +16,7 @@ enum {
     DEFAULT_HEAD_FIELDS = 100,
     DEFAULT_SEND_HIGH = 64 << 10,
     DEFAULT_TURN_BYTES = 256 << 10,
-    HELD_MAX = 512 << 10, /* content that owners keep back before the connection's window closes */
+    DEFAULT_HELD_MAX = 4 << 20,
     PEER_STREAMS_ASSUMED = 100,
     ACKS_MAX = 4000,
     SETTINGS_MAX = 32,
@@ -52,6 +52,8 @@ const char *h2_limit_text(enum h2_limit l)
 /* Each session takes a buffer for the largest frame that it could have to pack, but a frame is
  * copied out of it in the same call that packs it (but for DATA's, which h2_send_data makes anew).
  * So all sessions of a thread pack into one buffer, and an idle one does not hold a page for it.
+ * The one thing that nghttp2 leaves there from one call to another, a client's preface, is taken out
+ * at once (preface_take).
  * What does not fit (a head of several frames) is in further buffers, which are not shared. */
 static _Thread_local char frame_buffer[FRAME_BUFFER + 512];
 
@@ -264,7 +266,7 @@ void h2_reset(struct h2_stream *s, uint32_t code)
 
 void h2_credit_conn(struct h2 *h)
 {
-    if (h->held > HELD_MAX || h->conn_owed == 0)
+    if (h->held > h->config.held_max || h->conn_owed == 0)
         return;
     if (nghttp2_session_consume_connection(h->session, h->conn_owed) == NGHTTP2_ERR_NOMEM)
         h2_break(h, ERR_NOMEM, "out of memory");
@@ -351,6 +353,15 @@ static int session_open(struct h2 *h, nghttp2_session_callbacks *cb, nghttp2_opt
                      : nghttp2_session_client_new3(&h->session, cb, h, opt, &mem);
 }
 
+/* What others pack before this session has its first turn would be sent instead of it. */
+static int preface_take(struct h2 *h)
+{
+    const uint8_t *p;
+
+    h->preface = true;
+    return nghttp2_session_mem_send(h->session, &p) == NGHTTP2_CLIENT_MAGIC_LEN ? 0 : -1;
+}
+
 static int session_new(struct h2 *h)
 {
     nghttp2_session_callbacks *cb = NULL;
@@ -362,7 +373,7 @@ static int session_new(struct h2 *h)
         rc = session_open(h, cb, opt);
     nghttp2_option_del(opt);
     nghttp2_session_callbacks_del(cb);
-    if (rc != 0)
+    if (rc != 0 || (!h->server && preface_take(h) < 0))
         return -1;
     nghttp2_settings_entry iv[4];
     if (h->server)
@@ -385,6 +396,7 @@ static void set_defaults(struct h2_config *c)
     c->max_streams = c->max_streams ? c->max_streams : DEFAULT_STREAMS;
     c->stream_window = c->stream_window ? c->stream_window : DEFAULT_STREAM_WINDOW;
     c->conn_window = c->conn_window ? c->conn_window : DEFAULT_CONN_WINDOW;
+    c->held_max = c->held_max ? c->held_max : DEFAULT_HELD_MAX;
     c->head_bytes = c->head_bytes ? c->head_bytes : DEFAULT_HEAD_BYTES;
     c->head_fields = c->head_fields ? c->head_fields : DEFAULT_HEAD_FIELDS;
     c->send_high = c->send_high ? c->send_high : DEFAULT_SEND_HIGH;
@@ -471,6 +483,11 @@ void h2_rest(struct h2 *h)
     if (h2_idle(h) && h->table)
         page_rest(h->table);
 }
+uint32_t h2_held(const struct h2 *h)
+{
+    return h->held;
+}
+
 size_t h2_queued(const struct h2 *h)
 {
     return h->queued + buf_len(&h->out);

@@ -109,6 +109,8 @@ struct h2_config {
     uint32_t max_streams;   /* server: that the client may have open at once; 0: 256 */
     uint32_t stream_window; /* bytes that may come before any were taken; 0: 65,535 */
     uint32_t conn_window;   /* 0: 1 MiB */
+    uint32_t held_max;      /* content of paused streams before the connection's window closes for
+                               all; 0: 4 MiB */
     uint32_t head_bytes;    /* names and values of a head and 32 for each; 0: 60 KiB */
     uint32_t head_fields;   /* 0: 100 */
     uint32_t send_high;  /* queued of a stream before ERR_LIMIT; 0: 64 KiB. Of all: 16 times that */
@@ -142,6 +144,8 @@ bool h2_idle(const struct h2 *h);
 /* Give memory back, 4 of some 10 KiB, until the next stream; for sessions that have been idle for a
  * while, as it costs a system call and a page fault. */
 void h2_rest(struct h2 *h);
+/* Bytes that came for paused streams. */
+uint32_t h2_held(const struct h2 *h);
 /* Bytes that wait to be sent. */
 size_t h2_queued(const struct h2 *h);
 /* A ping; on_ping tells of its answer. One at a time; repeats before the answer are one. */

@@ -131,6 +131,7 @@ struct h2 {
     bool server, closed, quiet;
     bool within;   /* nghttp2 reads or writes: no flush */
     bool draining; /* no new streams */
+    bool preface;  /* client: still to be sent (RFC 9113 3.4) */
     bool final_goaway;
     bool dying; /* terminated: ends when its GOAWAY is written */
     bool pinged;

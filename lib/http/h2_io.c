@@ -88,6 +88,11 @@ static bool gather(struct h2 *h, char *to, size_t cap)
     h->gather = to;
     h->gather_cap = cap;
     h->gathered = 0;
+    if (h->preface) {
+        memcpy(to, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
+        h->gathered = NGHTTP2_CLIENT_MAGIC_LEN;
+        h->preface = false;
+    }
     h->within = true;
     while (!h->closed && cap - h->gathered >= FRAME_ROOM) {
         const uint8_t *p;

@@ -42,7 +42,7 @@ static const struct {
 static const char groups[] = "secp256r1 P-256 secp384r1 P-384 secp521r1 P-521 x25519";
 
 static OSSL_LIB_CTX *inner;
-static OSSL_PROVIDER *whole;
+static OSSL_PROVIDER *whole, *ours;
 static OSSL_ALGORITHM *tables[N_OF(wanted)];
 
 /* Is the first of the names "A:B:1.2.3" in the list "A C"? */
@@ -188,7 +188,7 @@ int tls_lean(struct err *err)
                            wanted[i].names);
     if (OSSL_PROVIDER_add_builtin(NULL, "tulle", lean_provider) != 1 ||
         RAND_set_DRBG_type(NULL, "HASH-DRBG", NULL, NULL, "SHA2-256") != 1 ||
-        !OSSL_PROVIDER_load(NULL, "tulle"))
+        !(ours = OSSL_PROVIDER_load(NULL, "tulle")))
         return tls_err(err, ERR_INTERNAL, "OpenSSL provider");
     tls_ec_direct();
     lean = true;

@@ -13,12 +13,14 @@
 #include "proxy/worker.h"
 
 /* ROOM_ASSUMED: before the peer has told its limit, one of at least 100 is to be expected (RFC
- * 9113 6.5.2). STREAM_WINDOW: what a server may send of an answer ahead of its client. HELD_MAX: of
- * all answers of a connection whose clients are slow; the others are not held up by them. */
+ * 9113 6.5.2). STREAM_WINDOW: what a server may send of an answer ahead of its client. CROWDED: so
+ * much of that has come for clients that do not take it that new requests go elsewhere, long before
+ * the connection's window closes (`held_max`): they would share its fate. */
 enum {
     ROOM_ASSUMED = 100,
     STREAM_WINDOW = 256 * 1024,
     CONN_WINDOW = 1024 * 1024,
+    CROWDED = STREAM_WINDOW, /* of more than one stream, then */
     LINGER_MS = 1000,
 };
 
@@ -123,6 +125,11 @@ static bool conn_doubtful(const struct h2_up *u)
     int fd = u->session && h2_streams(u->session) == 0 ? chan_fd(u->conn.chan) : -1;
     return fd >= 0 && (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
                        (errno != EAGAIN && errno != EINTR));
+}
+
+static bool conn_crowded(const struct h2_up *u)
+{
+    return u->session && h2_held(u->session) > CROWDED;
 }
 
 bool h2_up_has_room(const struct up_host *h)
@@ -439,10 +446,11 @@ void h2_up_dial(struct up_attempt *a)
         opened(u);
 }
 
-bool h2_up_take(struct up_attempt *a, bool surely)
+bool h2_up_take(struct up_attempt *a, bool picky)
 {
     struct h2_up *u = a->host->h2;
-    while (u && (conn_room(u) == 0 || (surely && conn_doubtful(u))))
+    while (u && (conn_room(u) == 0 ||
+                 (picky && (conn_crowded(u) || (a->once && conn_doubtful(u))))))
         u = u->next;
     if (!u)
         return false;

@@ -56,8 +56,9 @@ void h1_up_close_idle(struct up_host *h);
 /* Does a connection to the host take another request? */
 bool h2_up_has_room(const struct up_host *h);
 /* Give the attempt a place on a connection to its host, which may still be opening; false when all
- * are full. `surely`: not on one that its server may have ended. */
-bool h2_up_take(struct up_attempt *a, bool surely);
+ * are full. `picky`, when another could be opened: not on one that slow clients crowd, nor, for a
+ * request that is not to be sent twice, on one that its server may have ended. */
+bool h2_up_take(struct up_attempt *a, bool picky);
 void h2_up_dial(struct up_attempt *a);
 /* Close those without a request; the others end with their last one. */
 void h2_up_close_idle(struct up_host *h);

@@ -356,7 +356,7 @@ START_TEST(held)
     enum { N = 40 };
     static char bytes[60000];
     size_t came = 0;
-    setup(1 << 20, NULL, NULL);
+    setup(1 << 20, &(struct h2_config){.held_max = 512 << 10}, NULL);
     pause_bodies = no_answers = true;
     for (int i = 0; i < N; i++) {
         struct side *c = request("POST", "/", HTTP_BODY_STREAM, 0, ERR_OK);
@@ -375,6 +375,33 @@ START_TEST(held)
     spin();
     for (int i = 0; i < N; i++)
         ck_assert_uint_eq(served[i].bytes, sizeof bytes);
+    teardown();
+}
+END_TEST
+
+/* A client's preface waits for its turn while other sessions of the thread have theirs. */
+START_TEST(preface)
+{
+    struct chan *a, *b;
+    struct h2 *other;
+    struct err err = {0};
+    char got[64];
+    size_t n = 0;
+    setup(4096, NULL, NULL);
+    teardown();
+    ck_assert_int_eq(loop_new(&the_clock, &loop, &err), 0);
+    ck_assert_int_eq(chan_mem_pair(loop, 4096, &a, &b, &err), 0);
+    ck_assert_int_eq(h2_server(b, NULL, &ops, NULL, &server, &err), 0);
+    struct chan *peer = a;
+    ck_assert_int_eq(chan_mem_pair(loop, 4096, &a, &b, &err), 0);
+    ck_assert_int_eq(h2_client(a, NULL, &ops, NULL, &other, &err), 0);
+    spin();
+    ck_assert_int_eq(chan_read(b, got, sizeof got, &n), ERR_OK);
+    ck_assert_uint_gt(n, NGHTTP2_CLIENT_MAGIC_LEN);
+    ck_assert_mem_eq(got, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
+    h2_close(other);
+    chan_close(peer);
+    chan_close(b);
     teardown();
 }
 END_TEST
@@ -826,6 +853,7 @@ TESTS(h2)
     tcase_add_test(tc, large);
     tcase_add_test(tc, pause);
     tcase_add_test(tc, held);
+    tcase_add_test(tc, preface);
     tcase_add_test(tc, resets);
     tcase_add_test(tc, early_answer);
     tcase_add_test(tc, linger);
