@@ -94,6 +94,18 @@ static int cmp_cidr(const void *a, const void *b)
     return d ? d : (int)x->bits - (int)y->bits;
 }
 
+/* Addresses within ranges of ServiceEntries are asked for, too. */
+static void se_ranges(struct cc *c, struct ranges *r)
+{
+    const struct ix_objects *l = index_se_ranges(c->x);
+
+    cc_dep(c, INDEX_TOKEN_RANGES);
+    for (uint32_t i = 0; l && i < l->n; i++)
+        for (uint32_t k = 0; k < l->p[i]->se->addresses.n; k++)
+            if (slice_chr(l->p[i]->se->addresses.p[k], '/') >= 0)
+                add_range(r, l->p[i]->se->addresses.p[k]);
+}
+
 static void pod_ranges(struct cc *c, struct prog_settings *s)
 {
     struct ranges r = {.c = c, .s = s};
@@ -105,6 +117,7 @@ static void pod_ranges(struct cc *c, struct prog_settings *s)
         cc_dep(c, INDEX_TOKEN_NODES);
         index_each_node(c->x, add_node, &r);
     }
+    se_ranges(c, &r);
     if (s->n_pod_cidrs)
         qsort(s->pod_cidrs, s->n_pod_cidrs, sizeof *s->pod_cidrs, cmp_cidr);
     for (uint32_t i = 0; i < s->n_pod_cidrs; i++)

@@ -128,6 +128,22 @@ struct target target_of_authority(struct cc *c, struct slice host)
     return t;
 }
 
+static bool sees(void *user, const struct ix_object *o)
+{
+    return o->n_hosts && cc_visible(user, &o->se->export_to, o->meta->ns);
+}
+
+/* A pod's own address goes before the range that it lies in. */
+static struct target target_of_range(struct cc *c, const struct ipaddr *ip)
+{
+    const struct ix_object *o = NULL;
+
+    cc_dep(c, INDEX_TOKEN_RANGES);
+    if (index_se_ranges(c->x))
+        o = index_se_by_range(c->x, ip, sees, c);
+    return o ? target_of_authority(c, o->hosts[0]) : (struct target){.kind = TARGET_NONE};
+}
+
 struct target target_of_ip(struct cc *c, const struct ipaddr *ip)
 {
     struct target t = {.kind = TARGET_NONE};
@@ -145,10 +161,10 @@ struct target target_of_ip(struct cc *c, const struct ipaddr *ip)
     if (host.p)
         return target_of_authority(c, host);
     t.pod = index_pod_by_ip(c->x, ip);
-    if (t.pod) {
-        t.kind = TARGET_POD;
-        t.ns = istr_slice(t.pod->ns);
-    }
+    if (!t.pod)
+        return target_of_range(c, ip);
+    t.kind = TARGET_POD;
+    t.ns = istr_slice(t.pod->ns);
     return t;
 }
 

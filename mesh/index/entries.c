@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "lib/data/cidr.h"
+
 /* --- who has an address ----------------------------------------------------------------------- */
 /* The oldest object of the kind with that address that comes behind `after`. */
 static const struct ix_object *by_ip(const struct index *x, const struct ipaddr *ip,
@@ -25,6 +27,33 @@ const struct ix_object *index_se_by_ip(const struct index *x, const struct ipadd
                                        const struct ix_object *after)
 {
     return by_ip(x, ip, INDEX_SE, after);
+}
+
+const struct ix_objects *index_se_ranges(const struct index *x)
+{
+    return x->ranges.n ? &x->ranges : NULL;
+}
+
+const struct ix_object *index_se_by_range(const struct index *x, const struct ipaddr *ip,
+                                          index_sees_fn *sees, void *user)
+{
+    const struct ix_object *best = NULL;
+    int bits = -1;
+
+    for (uint32_t i = 0; i < x->ranges.n; i++) {
+        const struct ix_object *o = x->ranges.p[i];
+
+        for (uint32_t k = 0; k < o->se->addresses.n; k++) {
+            struct cidr range;
+
+            if (cidr_parse(o->se->addresses.p[k], &range) && cidr_contains(&range, ip) &&
+                (int)range.bits > bits && (!sees || sees(user, o))) {
+                best = o;
+                bits = (int)range.bits;
+            }
+        }
+    }
+    return best;
 }
 
 const struct ix_object *index_we_by_ip(const struct index *x, const struct ipaddr *ip)

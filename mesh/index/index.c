@@ -220,6 +220,7 @@ void index_free(struct index *x)
     for (struct map_entry *e = NULL; (e = map_next(&x->addresses, e));)
         mem_free(e->value);
     map_fini(&x->addresses);
+    mem_free(x->ranges.p);
     object_unref(x->mesh);
     intern_fini(&x->names);
     arena_fini(&x->scratch);

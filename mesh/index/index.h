@@ -112,6 +112,7 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_DR(host) index_token("dr", host, SLICE_NULL)
 #define INDEX_TOKEN_SE(host) index_token("se", host, SLICE_NULL)
 #define INDEX_TOKEN_WE(ns) index_token("we", ns, SLICE_NULL) /* any WorkloadEntry there */
+#define INDEX_TOKEN_RANGES index_token("ranges", SLICE_NULL, SLICE_NULL) /* of ServiceEntries */
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)
 #define INDEX_TOKEN_AP(ns) index_token("ap", ns, SLICE_NULL)
 #define INDEX_TOKEN_RA(ns) index_token("ra", ns, SLICE_NULL)
@@ -257,6 +258,13 @@ const struct ix_objects *index_we_of(const struct index *x, struct slice ns);
  * NULL: no further one. */
 const struct ix_object *index_se_by_ip(const struct index *x, const struct ipaddr *ip,
                                        const struct ix_object *after);
+/* The same for ranges that hold the address: the narrowest range, then the oldest, of those that `sees`
+ * takes (NULL: all). */
+typedef bool index_sees_fn(void *user, const struct ix_object *o);
+const struct ix_object *index_se_by_range(const struct index *x, const struct ipaddr *ip,
+                                          index_sees_fn *sees, void *user);
+/* ServiceEntries with ranges, the oldest first; NULL: none. */
+const struct ix_objects *index_se_ranges(const struct index *x);
 /* The oldest WorkloadEntry of that address; NULL: none. */
 const struct ix_object *index_we_by_ip(const struct index *x, const struct ipaddr *ip);
 /* Does a Service's selector take in this WorkloadEntry of its namespace? */

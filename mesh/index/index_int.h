@@ -81,6 +81,7 @@ struct index {
     struct iset objects[INDEX_KINDS];
     struct map by_host[BY_HOSTS]; /* host -> struct ix_objects */
     struct map addresses;         /* host -> struct ix_given */
+    struct ix_objects ranges; /* ServiceEntries with a range among their addresses */
     struct ix_object *mesh;
     struct arena scratch; /* of one update */
     size_t n_endpoints;

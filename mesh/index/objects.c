@@ -142,6 +142,15 @@ static bool by_namespace(enum index_kind kind)
     return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA || kind == INDEX_WE;
 }
 
+/* Is some address a range? */
+static bool has_range(const struct ix_object *o)
+{
+    for (uint32_t i = 0; o->kind == INDEX_SE && i < o->se->addresses.n; i++)
+        if (slice_chr(o->se->addresses.p[i], '/') >= 0)
+            return true;
+    return false;
+}
+
 /* --- in and out ------------------------------------------------------------------------------- */
 static void note_object(const struct index *x, struct index_changes *c, const struct ix_object *o)
 {
@@ -164,6 +173,8 @@ static void note_object(const struct index *x, struct index_changes *c, const st
         note(c, INDEX_TOKEN_NAMES);
         note(c, INDEX_TOKEN_FILTER);
         note(c, index_token("se-object", o->meta->ns, o->meta->name));
+        if (has_range(o))
+            note(c, INDEX_TOKEN_RANGES);
         for (uint32_t i = 0; i < o->se->addresses.n; i++)
             if (ip_parse(o->se->addresses.p[i], &ip))
                 note(c, INDEX_TOKEN_IP(&ip));
@@ -223,6 +234,7 @@ static void object_out(struct index *x, struct ix_object *o)
     for (uint32_t i = 0; !o->invalid && address_at(o, i, &ip); i++)
         if (ip.len)
             vips_remove(x, &ip, o);
+    list_del(&x->ranges, o);
     if (by_namespace(o->kind)) {
         n = ns_find(x, o->meta->ns);
         list_del(ns_list(n, o->kind), o);
@@ -266,6 +278,11 @@ static int object_in(struct index *x, struct ix_object *o)
     for (uint32_t i = 0; !o->invalid && address_at(o, i, &ip); i++)
         if (ip.len && vip_add(x, ip, NULL, o) < 0)
             goto fail;
+    if (!o->invalid && has_range(o)) {
+        if (list_reserve(&x->ranges) < 0)
+            goto fail;
+        list_add(&x->ranges, o);
+    }
     return 0;
 fail:
     object_out(x, o);

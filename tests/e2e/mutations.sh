@@ -30,6 +30,7 @@ headless-passed-through^07^and never otherwise^proxy/upstream/cluster.c^if (!svc
 withheld-replaced^09^payment: its caller keeps the route that it held^operator/push.c^    if (r->state == PROG_WITHHELD && s->holds)^    if (r->state == PROG_WITHHELD && !s)
 replicas-not-counted^20^is acknowledged by the proxies of both^operator/replicas.c^        to->acked += t->acked;^        to->acked += 0;
 dns-capture-off^05^curl http://frontend.example.com/ (glibc)^helm^--set meshConfig.proxy.dnsCapture=false^
+names-not-looked-up-again^22^the sidecar follows^proxy/hostnames.c^    loop_timer_in(h->all->loop, &h->timer, wait_ns(h, a->ttl_s), again);^    (void)again, (void)wait_ns;
 probes-not-rewritten^02^the readiness probe is rewritten, and passes^helm^--set meshConfig.proxy.rewriteAppProbes=false^
 injector-not-required^90^is refused, and the event says by whom^helm^--set sidecarInjectorWebhook.failurePolicy=Ignore^
 cleanup-forgets-bundles^99^nothing of the control plane is left^operator/cleanup.c^rc = remove_bundles(k, err);^rc = 0;

@@ -268,7 +268,7 @@ class Dns:
     """A name server: answers by a table, UDP and TCP. A name without an entry is NXDOMAIN."""
 
     def __init__(self, address):
-        self.table, self.asked, self.alive = {}, {}, True
+        self.table, self.asked, self.alive, self.delay = {}, {}, True, 0
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(address)
         self.tcp = listening(address)
@@ -292,7 +292,13 @@ class Dns:
                 return
             answer = self.answer(msg, False) if msg else None
             if answer:
-                self.udp.sendto(answer, peer)
+                threading.Timer(self.delay, self.tell, (answer, peer)).start()
+
+    def tell(self, answer, peer):
+        try:
+            self.udp.sendto(answer, peer)
+        except OSError:
+            pass
 
     def serve_tcp(self):
         while self.alive:
@@ -300,14 +306,18 @@ class Dns:
                 s, _ = self.tcp.accept()
             except OSError:
                 return
-            with s:
-                s.settimeout(WAIT)
-                try:
-                    n = int.from_bytes(s.recv(2, socket.MSG_WAITALL), "big")
+            threading.Thread(target=self.questions, args=(s,), daemon=True).start()
+
+    def questions(self, s):
+        """Those of one TCP connection."""
+        with s:
+            s.settimeout(WAIT)
+            try:
+                while n := int.from_bytes(s.recv(2, socket.MSG_WAITALL), "big"):
                     answer = self.answer(s.recv(n, socket.MSG_WAITALL), True)
                     s.sendall(len(answer).to_bytes(2, "big") + answer)
-                except OSError:
-                    pass
+            except OSError:
+                pass
 
     @staticmethod
     def name(text):
@@ -325,6 +335,7 @@ class Dns:
         addresses, how = self.table.get(host, ([], {"rcode": ["3"]}))
         if "silent" in how:
             return None
+        self.delay = float(how.get("delay", ["0"])[0])
         ttl = int(how.get("ttl", ["30"])[0]).to_bytes(4, "big")
         rcode, records, owner = int(how.get("rcode", ["0"])[0]), [], b"\xc0\x0c"
         if "cname" in how:
