@@ -800,6 +800,39 @@ static bool seen_together(const struct ix_object *a, const struct ix_object *b)
     return false;
 }
 
+/* A port that both have; 0: none. */
+static uint32_t common_port(const struct se *a, const struct se *b, bool tcp)
+{
+    for (uint32_t i = 0; i < a->ports.n; i++)
+        for (uint32_t k = 0; k < b->ports.n; k++)
+            if (a->ports.p[i].number == b->ports.p[k].number &&
+                (!tcp || compile_protocol(a->ports.p[i].protocol, a->ports.p[i].name,
+                                          (uint16_t)a->ports.p[i].number) == PROG_TCP))
+                return a->ports.p[i].number;
+    return 0;
+}
+
+/* TCP knows but the address. */
+static void se_address(struct an *an, uint32_t i)
+{
+    struct ipaddr ip;
+
+    if (!ip_parse(an->o->se->addresses.p[i], &ip))
+        return;
+    for (const struct ix_object *o = NULL;
+         (o = index_se_by_ip(an->x, &ip, o)) && o != an->o;) {
+        uint32_t port = seen_together(o, an->o) ? common_port(an->o->se, o->se, true) : 0;
+
+        if (!port)
+            continue;
+        an_add(an, FINDING_CONFLICT, an_path(an, "spec.addresses[%u]", i),
+               "the older ServiceEntry %.*s/%.*s has the address and TCP port %u, and holds: give "
+               "each its own address, or none",
+               SL_FMT(o->meta->ns), SL_FMT(o->meta->name), port);
+        return;
+    }
+}
+
 static void se_host(struct an *an, uint32_t i)
 {
     struct slice host = an->o->hosts[i];
@@ -812,11 +845,12 @@ static void se_host(struct an *an, uint32_t i)
         return;
     }
     for (uint32_t k = 0; l && k < l->n && l->p[k] != an->o; k++)
-        if (seen_together(l->p[k], an->o)) {
+        if (seen_together(l->p[k], an->o) && common_port(an->o->se, l->p[k]->se, false)) {
             an_add(an, FINDING_CONFLICT, path,
-                   "host %.*s belongs to the older ServiceEntry %.*s/%.*s, which holds where both "
-                   "are seen: put the ports and endpoints into one object",
-                   SL_FMT(host), SL_FMT(l->p[k]->meta->ns), SL_FMT(l->p[k]->meta->name));
+                   "port %u of host %.*s belongs to the older ServiceEntry %.*s/%.*s, which holds "
+                   "where both are seen: put the endpoints into one object",
+                   common_port(an->o->se, l->p[k]->se, false), SL_FMT(host),
+                   SL_FMT(l->p[k]->meta->ns), SL_FMT(l->p[k]->meta->name));
             return;
         }
 }
@@ -833,6 +867,38 @@ static void se(struct an *an)
         selector(an, s, false, "spec.workloadSelector");
     for (uint32_t i = 0; i < an->o->n_hosts; i++)
         se_host(an, i);
+    for (uint32_t i = 0; i < an->o->se->addresses.n; i++)
+        se_address(an, i);
+}
+
+/* A WorkloadEntry is called as what selects it. */
+struct selecting {
+    const struct ix_object *we;
+    bool found;
+};
+
+static bool seek_selecting(void *user, const struct ix_object *o)
+{
+    struct selecting *s = user;
+
+    s->found = !o->invalid && o->se->workload_selector.set &&
+               slice_eq(o->meta->ns, s->we->meta->ns) &&
+               api_map_covers(&s->we->we->endpoint.labels, &o->se->workload_selector.labels);
+    return !s->found;
+}
+
+static void we(struct an *an)
+{
+    struct selecting s = {an->o, false};
+
+    for (const struct ix_service *v = index_services(an->x, an->o->meta->ns); v; v = v->next)
+        s.found |= v->known && index_entry_selected(an->o, v->selector);
+    if (!s.found)
+        index_each_object(an->x, INDEX_SE, seek_selecting, &s);
+    if (!s.found && !an->partial)
+        an_add(an, FINDING_SUSPECT, "spec.labels",
+               "no Service or ServiceEntry of namespace %.*s selects these labels: nobody calls it",
+               SL_FMT(an->o->meta->ns));
 }
 
 /* --- */
@@ -850,6 +916,9 @@ static void object(struct an *an)
         break;
     case INDEX_SE:
         se(an);
+        break;
+    case INDEX_WE:
+        we(an);
         break;
     case INDEX_PA:
         selector(an, &an->o->pa->selector, false, "spec.selector");

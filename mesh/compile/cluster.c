@@ -121,11 +121,11 @@ static void apply_rules(struct cc *c, const struct target *t, uint16_t port,
 }
 
 /* An ExternalName that points at something in the mesh is another name for it. */
-static struct target follow(struct cc *c, struct target t)
+static struct target follow(struct cc *c, struct target t, uint32_t port)
 {
     for (int hops = 0; hops < 4 && t.kind == TARGET_SERVICE && t.svc->external; hops++) {
         struct target next = t.svc->external_name
-                                 ? target_of_host(c, istr_slice(t.svc->external_name))
+                                 ? target_of_host(c, istr_slice(t.svc->external_name), port)
                                  : (struct target){0};
 
         if (next.kind == TARGET_NONE)
@@ -161,7 +161,7 @@ static void fill(struct cc *c, const struct builder *b, const struct target *t,
 uint32_t cluster_for(struct cc *c, struct builder *b, struct slice host, uint32_t port,
                      struct slice subset, const struct ix_object *vs, struct slice path)
 {
-    struct target t = follow(c, target_of_host(c, host));
+    struct target t = follow(c, target_of_host(c, host, port ? port : b->port), port ? port : b->port);
     struct target_port p = {0};
     struct prog_cluster *to, one = {0};
     bool found;

@@ -80,11 +80,12 @@ struct target_port {
     struct slice name;
     enum prog_protocol protocol;
 };
-/* What a fully qualified host is to this client: a Service or ServiceEntry. */
-struct target target_of_host(struct cc *c, struct slice host);
+/* What a fully qualified host is to this client: a Service or ServiceEntry. Of ServiceEntries the oldest
+ * that has the port; the oldest where none has, or port is 0. */
+struct target target_of_host(struct cc *c, struct slice host, uint32_t port);
 /* What an authority's host, possibly short, is to this client. */
-struct target target_of_authority(struct cc *c, struct slice host);
-struct target target_of_ip(struct cc *c, const struct ipaddr *ip);
+struct target target_of_authority(struct cc *c, struct slice host, uint32_t port);
+struct target target_of_ip(struct cc *c, const struct ipaddr *ip, uint32_t port);
 /* The port of that number; 0: the only port there is. False when there is none. */
 bool target_port_find(const struct target *t, uint32_t port, struct target_port *ret);
 /* The VirtualService in force for the host in this client's sidecar; NULL: none. */

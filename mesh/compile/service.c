@@ -115,7 +115,7 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
         return NULL;
     }
     cc_dep(c, INDEX_TOKEN_MESH);
-    t = ip.len ? target_of_ip(c, &ip) : target_of_authority(c, host);
+    t = ip.len ? target_of_ip(c, &ip, b.port) : target_of_authority(c, host, b.port);
     if (t.kind == TARGET_NONE ||
         (t.kind != TARGET_POD && !target_port_find(&t, b.port, &p)))
         return NULL;

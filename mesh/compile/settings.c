@@ -189,6 +189,17 @@ static bool capturable(struct cc *c, struct slice host)
            !index_host_split(c->x, host, &name, &ns);
 }
 
+/* Of several ServiceEntries the oldest that the client may see says where the host is. */
+static bool says_where(struct cc *c, const struct ix_object *o, struct slice host)
+{
+    const struct ix_objects *l = index_se_of(c->x, host);
+
+    for (uint32_t i = 0; l && i < l->n && l->p[i] != o; i++)
+        if (cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns))
+            return false;
+    return true;
+}
+
 static bool se_names(void *user, const struct ix_object *o)
 {
     struct names *s = user;
@@ -202,7 +213,7 @@ static bool se_names(void *user, const struct ix_object *o)
     for (uint32_t i = 0; i < o->n_hosts; i++) {
         struct ipaddr own[2];
 
-        if (!capturable(s->c, o->hosts[i]))
+        if (!capturable(s->c, o->hosts[i]) || !says_where(s->c, o, o->hosts[i]))
             continue;
         if (n)
             add_name(s, o->hosts[i], ips, n);

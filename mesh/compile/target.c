@@ -2,15 +2,30 @@
 /* What a host or an address is to a client. */
 #include "mesh/compile/compile_int.h"
 
-/* The ServiceEntry of exactly this host or pattern that the client may see: the oldest. */
-static const struct ix_object *se_of(struct cc *c, struct slice pattern)
+static bool has_port(const struct se *se, uint32_t port)
+{
+    for (uint32_t i = 0; i < se->ports.n; i++)
+        if (se->ports.p[i].number == port)
+            return true;
+    return false;
+}
+
+/* The ServiceEntry of exactly this host or pattern that the client may see: the oldest with the port.
+ * *first (unless it is set) gets the oldest. */
+static const struct ix_object *se_of(struct cc *c, struct slice pattern, uint32_t port,
+                                     const struct ix_object **first)
 {
     const struct ix_objects *l = index_se_of(c->x, pattern);
 
     cc_dep(c, INDEX_TOKEN_SE(pattern));
-    for (uint32_t i = 0; l && i < l->n; i++)
-        if (cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns))
+    for (uint32_t i = 0; l && i < l->n; i++) {
+        if (!cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns))
+            continue;
+        if (!*first)
+            *first = l->p[i];
+        if (!port || has_port(l->p[i]->se, port))
             return l->p[i];
+    }
     return NULL;
 }
 
@@ -26,9 +41,10 @@ static const struct ix_service *service_of(struct cc *c, struct slice host)
     return s && s->known && cc_visible(c, &s->export_to, ns) ? s : NULL;
 }
 
-struct target target_of_host(struct cc *c, struct slice host)
+struct target target_of_host(struct cc *c, struct slice host, uint32_t port)
 {
     struct target t = {.kind = TARGET_NONE, .host = host};
+    const struct ix_object *first = NULL;
     struct slice pattern = SLICE_NULL;
 
     t.svc = service_of(c, host);
@@ -37,13 +53,13 @@ struct target target_of_host(struct cc *c, struct slice host)
         t.ns = istr_slice(t.svc->ns);
         return t;
     }
-    while (cc_next_pattern(c, host, &pattern)) {
-        t.se = se_of(c, pattern);
-        if (t.se) {
-            t.kind = TARGET_SE;
-            t.ns = t.se->meta->ns;
-            return t;
-        }
+    while (!t.se && cc_next_pattern(c, host, &pattern))
+        t.se = se_of(c, pattern, port, &first);
+    if (!t.se)
+        t.se = first;
+    if (t.se) {
+        t.kind = TARGET_SE;
+        t.ns = t.se->meta->ns;
     }
     return t;
 }
@@ -105,14 +121,14 @@ static uint32_t candidates(struct cc *c, struct slice host, struct slice v[2])
     return n;
 }
 
-struct target target_of_authority(struct cc *c, struct slice host)
+struct target target_of_authority(struct cc *c, struct slice host, uint32_t port)
 {
     struct target t = {.kind = TARGET_NONE, .host = host};
     struct slice v[2];
     uint32_t n = candidates(c, host, v);
 
     for (uint32_t i = 0; i < n && !c->nomem; i++) {
-        t = target_of_host(c, v[i]);
+        t = target_of_host(c, v[i], port);
         if (t.kind != TARGET_NONE) {
             t.vs = target_vs(c, t.host);
             return t;
@@ -128,41 +144,53 @@ struct target target_of_authority(struct cc *c, struct slice host)
     return t;
 }
 
+struct seen {
+    struct cc *c;
+    uint32_t port;
+};
+
 static bool sees(void *user, const struct ix_object *o)
 {
-    return o->n_hosts && cc_visible(user, &o->se->export_to, o->meta->ns);
+    struct seen *s = user;
+
+    return o->n_hosts && has_port(o->se, s->port) &&
+           cc_visible(s->c, &o->se->export_to, o->meta->ns);
 }
 
 /* A pod's own address goes before the range that it lies in. */
-static struct target target_of_range(struct cc *c, const struct ipaddr *ip)
+static struct target target_of_range(struct seen *s, const struct ipaddr *ip)
 {
     const struct ix_object *o = NULL;
 
-    cc_dep(c, INDEX_TOKEN_RANGES);
-    if (index_se_ranges(c->x))
-        o = index_se_by_range(c->x, ip, sees, c);
-    return o ? target_of_authority(c, o->hosts[0]) : (struct target){.kind = TARGET_NONE};
+    cc_dep(s->c, INDEX_TOKEN_RANGES);
+    if (index_se_ranges(s->c->x))
+        o = index_se_by_range(s->c->x, ip, sees, s);
+    return o ? target_of_authority(s->c, o->hosts[0], s->port)
+             : (struct target){.kind = TARGET_NONE};
 }
 
-struct target target_of_ip(struct cc *c, const struct ipaddr *ip)
+struct target target_of_ip(struct cc *c, const struct ipaddr *ip, uint32_t port)
 {
     struct target t = {.kind = TARGET_NONE};
+    struct seen s = {c, port};
     struct slice host;
 
     cc_dep(c, INDEX_TOKEN_IP(ip));
     t.svc = index_service_by_vip(c->x, ip);
     if (t.svc)
-        return target_of_authority(c, cc_printf(c, "%s.%s.svc.%.*s", t.svc->name->p, t.svc->ns->p,
-                                                SL_FMT(c->mesh->cluster_domain)));
+        return target_of_authority(c,
+                                   cc_printf(c, "%s.%s.svc.%.*s", t.svc->name->p, t.svc->ns->p,
+                                             SL_FMT(c->mesh->cluster_domain)),
+                                   port);
     for (const struct ix_object *o = NULL; (o = index_se_by_ip(c->x, ip, o));)
-        if (o->n_hosts && cc_visible(c, &o->se->export_to, o->meta->ns))
-            return target_of_authority(c, o->hosts[0]);
+        if (sees(&s, o))
+            return target_of_authority(c, o->hosts[0], port);
     host = index_host_by_ip(c->x, ip);
     if (host.p)
-        return target_of_authority(c, host);
+        return target_of_authority(c, host, port);
     t.pod = index_pod_by_ip(c->x, ip);
     if (!t.pod)
-        return target_of_range(c, ip);
+        return target_of_range(&s, ip);
     t.kind = TARGET_POD;
     t.ns = istr_slice(t.pod->ns);
     return t;

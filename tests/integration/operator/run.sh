@@ -188,7 +188,7 @@ kind: ServiceEntry
 metadata: {name: ledger-too}
 spec:
   hosts: [ledger.example.com]
-  ports: [{number: 5433, name: tcp-pg, protocol: TCP}]
+  ports: [{number: 5432, name: tcp-pg, protocol: TCP}]
   resolution: STATIC
   endpoints: [{address: 192.0.2.10}]
 Y
