@@ -8,6 +8,16 @@
 
 struct worker;
 
+/* By ALPN a client's sidecar asks for a connection that many of its HTTP/1.1 connections share, and the
+ * server's tells that it knows this: frames as in HTTP/2, requests and answers as if each had come over
+ * HTTP/1.1. Its form is that of an RFC 7301 name. */
+#define TULLE_SHARED_ALPN "tulle-http/1.1"
+enum {
+    SHARED_STREAMS = 64,          /* requests on one such connection; others go on another */
+    SHARED_WINDOW = 256 * 1024,   /* of each; what is kept back of all is no more than both give */
+    SHARED_HELD_MAX = SHARED_STREAMS * SHARED_WINDOW,
+};
+
 struct down_gate {
     struct gates *gates;          /* counted: the picture that the next two are of */
     const struct prog_gate *gate; /* NULL until it is chosen */
@@ -18,6 +28,7 @@ struct down_info {
     uint64_t id; /* unique in the worker; in logs */
     bool inbound;
     bool mtls;         /* the peer showed a verified workload certificate */
+    bool shared;       /* HTTP/2 that carries the HTTP/1.1 of many connections */
     uint8_t protocol;  /* inbound: enum prog_protocol of the port, then as it turned out */
     uint8_t port_mtls; /* inbound: enum prog_mtls of the port */
     struct sock_addr peer, orig;          /* who called; where the client wanted to go */

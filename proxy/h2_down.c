@@ -216,6 +216,12 @@ static struct h2_down *of_stream(struct h2_stream *st)
     return h2_user(h2_stream_session(st));
 }
 
+/* What the requests were before they shared a connection. */
+static enum http_version version_of(const struct h2_down *d)
+{
+    return d->down.info.shared ? HTTP_1_1 : HTTP_2;
+}
+
 static struct arena *client_opens(struct h2 *h, struct h2_stream *st)
 {
     struct h2_down *d = h2_user(h);
@@ -223,7 +229,7 @@ static struct arena *client_opens(struct h2 *h, struct h2_stream *st)
 
     if (!s)
         return NULL;
-    s->req.version = HTTP_2;
+    s->req.version = version_of(d);
     loop_timer_clear(loop_of(d), &d->timer);
     h2_stream_set(st, s);
     return &s->arena;
@@ -236,6 +242,7 @@ static void client_head(struct h2_stream *st, struct http_head *head, bool inter
 
     (void)interim;
     s->req = *head;
+    s->req.version = version_of(d);
     stream_head(s, d->service, d->unanswered);
 }
 
@@ -245,6 +252,7 @@ static void client_refused(struct h2_stream *st, struct http_head *head, unsigne
     struct stream *s = h2_stream_user(st);
 
     s->req = *head;
+    s->req.version = version_of(of_stream(st));
     stream_refuse(s, status, FLAG_DPE, detail);
 }
 
@@ -355,6 +363,13 @@ void h2_down_start(struct worker *w, struct chan *chan, struct down_info *info,
         .scratch_len = WORKER_SCRATCH,
     };
 
+    if (info->shared) {
+        config.max_streams = SHARED_STREAMS;
+        config.stream_window = SHARED_WINDOW;
+        config.held_max = SHARED_HELD_MAX;
+        config.send_all = SHARED_STREAMS * 2 * (64 << 10); /* all of them may be full */
+        config.head_bytes += H2_FIELD_COST * w->limits->head_fields; /* as HTTP/1 counts them */
+    }
     if (!d || h2_server(chan, &config, &client_ops, d, &d->h2, NULL) < 0) {
         if (!d)
             chan_close(chan);

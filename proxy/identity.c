@@ -14,6 +14,7 @@
 #include "lib/http/grpc.h"
 #include "lib/tls/tls.h"
 #include "lib/tls/x509.h"
+#include "proxy/down.h"
 #include "proxy/resolve.h"
 #include "proxy/worker.h"
 
@@ -68,7 +69,8 @@ static int read_file(const char *path, char **ret, struct err *err)
 /* --- contexts --------------------------------------------------------------------------------------- */
 
 /* What a client says here is what it will speak; the sniffer goes by what it offers (sniff.c). */
-static const char *const alpn_server[] = {"istio-h2", "istio-http/1.1", "istio-http/1.0", "istio", NULL};
+static const char *const alpn_server[] = {TULLE_SHARED_ALPN, "istio-h2", "istio-http/1.1",
+                                          "istio-http/1.0",  "istio",    NULL};
 static const char *const alpn_h2[] = {"h2", NULL};
 
 struct contexts {

@@ -407,8 +407,10 @@ static void tls_opened(struct incoming *in)
     in->down.info.mtls = true;
     struct slice alpn = tls_chan_alpn(in->down.chan);
     enum prog_protocol proto = in->down.info.protocol;
+    in->down.info.shared = slice_is(alpn, TULLE_SHARED_ALPN);
     if (slice_is(alpn, "istio-http/1.1") || slice_is(alpn, "istio-http/1.0") ||
-        slice_is(alpn, "istio-h2") || slice_is(alpn, "h2") || slice_is(alpn, "http/1.1")) {
+        slice_is(alpn, "istio-h2") || slice_is(alpn, "h2") || slice_is(alpn, "http/1.1") ||
+        slice_is(alpn, TULLE_SHARED_ALPN)) {
         in->down.info.protocol = PROG_HTTP; /* which of them, its first bytes tell as well */
     } else if (prog_is_http(proto)) {
         /* The client carries it as opaque bytes; its head is looked at all the same. */

@@ -365,6 +365,7 @@ static void attempt_start(struct stream *s)
         .connect_request = slice_is(s->req.method, "CONNECT"),
         .upgrade_request = s->req.upgrade.len > 0,
         .h2 = over_h2(s),
+        .may_share = up_may_share(a->cluster, &s->req),
         .once = !is_idempotent(s->req.method),
         .elsewhere = s->retries && s->match.route && s->match.route->retry &&
                      s->match.route->retry->elsewhere,

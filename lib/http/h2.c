@@ -15,6 +15,7 @@ enum {
     DEFAULT_HEAD_BYTES = 60 << 10,
     DEFAULT_HEAD_FIELDS = 100,
     DEFAULT_SEND_HIGH = 64 << 10,
+    DEFAULT_SEND_TIMES = 16,
     DEFAULT_TURN_BYTES = 256 << 10,
     DEFAULT_HELD_MAX = 4 << 20,
     PEER_STREAMS_ASSUMED = 100,
@@ -400,6 +401,7 @@ static void set_defaults(struct h2_config *c)
     c->head_bytes = c->head_bytes ? c->head_bytes : DEFAULT_HEAD_BYTES;
     c->head_fields = c->head_fields ? c->head_fields : DEFAULT_HEAD_FIELDS;
     c->send_high = c->send_high ? c->send_high : DEFAULT_SEND_HIGH;
+    c->send_all = c->send_all ? c->send_all : c->send_high * DEFAULT_SEND_TIMES;
     c->turn_bytes = c->turn_bytes ? c->turn_bytes : DEFAULT_TURN_BYTES;
     if (c->scratch_len < H2_SCRATCH_MIN)
         c->scratch = NULL;

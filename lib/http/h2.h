@@ -105,6 +105,7 @@ struct h2_ops {
     void (*on_closed)(struct h2 *h, const struct err *why);
 };
 
+enum { H2_FIELD_COST = 32 }; /* what head_bytes counts for a field beside its name and value */
 struct h2_config {
     uint32_t max_streams;   /* server: that the client may have open at once; 0: 256 */
     uint32_t stream_window; /* bytes that may come before any were taken; 0: 65,535 */
@@ -113,7 +114,8 @@ struct h2_config {
                                all; 0: 4 MiB */
     uint32_t head_bytes;    /* names and values of a head and 32 for each; 0: 60 KiB */
     uint32_t head_fields;   /* 0: 100 */
-    uint32_t send_high;  /* queued of a stream before ERR_LIMIT; 0: 64 KiB. Of all: 16 times that */
+    uint32_t send_high;  /* queued of a stream before ERR_LIMIT; 0: 64 KiB */
+    uint32_t send_all;   /* the same of all streams; 0: 16 times that */
     uint32_t turn_bytes; /* read in a turn before others have theirs; 0: 256 KiB */
     int64_t head_ns;     /* from a head's first frame to its last; 0: for ever */
     int64_t stall_ns;    /* that a peer may take nothing while bytes wait for it; 0: for ever */

@@ -5,7 +5,7 @@
 #include "lib/http/h1_int.h"
 #include "lib/http/h2_int.h"
 
-enum { TARGET_MAX = 32 * 1024, TRAILERS_MAX = 8 * 1024, METHOD_MAX = 32, FIELD_OVERHEAD = 32 };
+enum { TARGET_MAX = 32 * 1024, TRAILERS_MAX = 8 * 1024, METHOD_MAX = 32 };
 
 const char *h2_refusal_detail(enum h2_refusal r)
 {
@@ -219,7 +219,7 @@ static enum h2_refusal field(struct h2 *h, nghttp2_rcbuf *name_buf, nghttp2_rcbu
     struct h2_block *b = &h->block;
     struct slice name = of_rcbuf(name_buf), value = of_rcbuf(value_buf);
 
-    b->bytes += (uint32_t)(name.len + value.len) + FIELD_OVERHEAD;
+    b->bytes += (uint32_t)(name.len + value.len) + H2_FIELD_COST;
     if (b->bytes > (b->trailers ? TRAILERS_MAX : h->config.head_bytes))
         return b->trailers ? H2_TRAILERS_LARGE : H2_TOO_LARGE;
     if (name.len && name.p[0] == ':')

@@ -171,7 +171,7 @@ static void tell_room(struct h2 *h)
 {
     size_t low = h->config.send_high / 2;
 
-    if (h->queued > (size_t)h->config.send_high * 8)
+    if (h->queued > h->config.send_all / 2)
         return;
     for (struct h2_stream *s = h->streams, *next; s && h->n_full && !h->closed; s = next) {
         next = s->next; /* freed only by nghttp2, which does not run here */

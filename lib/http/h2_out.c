@@ -5,7 +5,7 @@
 #include "lib/http/h1_int.h"
 #include "lib/http/h2_int.h"
 
-enum { LOCAL_FIELDS = 64, OWN_FIELDS = 8, QUEUE_SLACK = 16 << 20, TOTAL_TIMES = 16 };
+enum { LOCAL_FIELDS = 64, OWN_FIELDS = 8, QUEUE_SLACK = 16 << 20 };
 
 struct nva {
     nghttp2_nv *p;
@@ -199,7 +199,7 @@ enum err_code h2_body(struct h2_stream *s, struct slice bytes)
     h->queued += bytes.len;
     more_to_send(s);
     if (buf_len(&s->out) <= h->config.send_high &&
-        h->queued <= (size_t)h->config.send_high * TOTAL_TIMES)
+        h->queued <= h->config.send_all)
         return ERR_OK;
     if (!s->full) {
         s->full = true;

@@ -115,7 +115,7 @@ static void traffic(const struct rd *spec, struct mesh_cr *m)
     static const char *const discovery[] = {"onDemand", "eager", NULL};
     static const char *const ownership[] = {"Istio", "Namespace", NULL};
     static const char *const paths[] = {"BASE", "MERGE_SLASHES", NULL};
-    static const char *const upgrade[] = {"DO_NOT_UPGRADE", "UPGRADE", NULL};
+    static const char *const upgrade[] = {"DEFAULT", "DO_NOT_UPGRADE", "UPGRADE", NULL};
     struct rd d;
 
     if (rd_obj(spec, "outboundTrafficPolicy", &d))
@@ -126,7 +126,7 @@ static void traffic(const struct rd *spec, struct mesh_cr *m)
         (enum mesh_host_ownership)rd_enum(spec, "hostOwnership", ownership, MESH_HOSTS_ISTIO);
     m->path_normalization =
         (enum mesh_path_norm)rd_enum(spec, "pathNormalization", paths, MESH_PATH_BASE);
-    m->h2_upgrade = rd_enum(spec, "h2UpgradePolicy", upgrade, 0) == 1;
+    m->h2_upgrade = (enum mesh_h2)rd_enum(spec, "h2UpgradePolicy", upgrade, MESH_H2_DEFAULT);
     rd_strings(spec, "podCIDRs", &m->pod_cidrs);
 }
 

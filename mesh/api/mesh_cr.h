@@ -34,7 +34,7 @@ struct mesh_cr {
     enum mesh_host_ownership host_ownership; /* Istio */
     enum mesh_path_norm path_normalization;  /* BASE */
     struct dr_locality *locality;  /* localityLbSetting, NULL: on, without more; mesh/api/dr.h */
-    bool h2_upgrade;               /* h2UpgradePolicy UPGRADE; DO_NOT_UPGRADE when not given */
+    enum mesh_h2 { MESH_H2_DEFAULT, MESH_H2_DO_NOT_UPGRADE, MESH_H2_UPGRADE } h2_upgrade;
     struct api_strings pod_cidrs;  /* empty: taken from the nodes */
     struct {
         bool disabled;

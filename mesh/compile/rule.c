@@ -391,8 +391,11 @@ static void set_tcp(struct cc *c, const struct dr_tcp_pool *p, struct prog_clust
 static void set_upgrade(struct cc *c, const struct dr_http_pool *p, struct prog_cluster *to)
 {
     bool host = p && p->h2_upgrade == DR_H2_UPGRADE;
-    bool mesh = c->mesh->h2_upgrade && (!p || p->h2_upgrade == DR_H2_DEFAULT);
+    bool plain = !p || p->h2_upgrade == DR_H2_DEFAULT;
+    bool mesh = c->mesh->h2_upgrade == MESH_H2_UPGRADE && plain;
 
+    to->keep_http1 = (p && p->h2_upgrade == DR_H2_DO_NOT_UPGRADE) ||
+                     (plain && c->mesh->h2_upgrade == MESH_H2_DO_NOT_UPGRADE);
     to->client_protocol = p && p->use_client_protocol && to->protocol != PROG_TCP &&
                           to->protocol != PROG_TLS;
     if (to->client_protocol)

@@ -348,6 +348,7 @@ struct prog_cluster {
     uint16_t port;
     enum prog_protocol protocol;   /* of the destination port; HTTP2 also where the client upgrades */
     bool client_protocol;          /* HTTP: what the client speaks, whatever the port says */
+    bool keep_http1;               /* HTTP/1.1 stays so between sidecars, too (DO_NOT_UPGRADE) */
     struct prog_strings endpoints; /* keys */
     struct prog_strings dns;       /* "host:port" to resolve, instead of endpoints */
     bool dns_first;                /* of what names resolve to the first address alone */

@@ -303,6 +303,7 @@ static int cluster(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
     ret->original_dst = m->original_dst;
     ret->client_protocol = m->client_protocol;
     ret->dns_first = m->dns_first;
+    ret->keep_http1 = m->keep_http1;
     ret->balancer = (int)m->balancer >= PROG_ROUND_ROBIN && (int)m->balancer <= PROG_HASH
                         ? (enum prog_balancer)m->balancer
                         : PROG_LEAST_REQUEST;

@@ -442,6 +442,7 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
     text(d, "problem", c->problem);
     line(d, "protocol: %s", protocols[c->protocol]);
     flag(d, "client's protocol", c->client_protocol);
+    flag(d, "HTTP/1.1 kept", c->keep_http1);
     line(d, "balancer: %s", balancers[c->balancer]);
     line(d, "tls: %s", tls_modes[c->tls]);
     text(d, "sni", c->sni);

@@ -572,6 +572,7 @@ static PB(Cluster) *cluster(struct arena *a, const struct prog_cluster *c)
     m->original_dst = c->original_dst;
     m->client_protocol = c->client_protocol;
     m->dns_first = c->dns_first;
+    m->keep_http1 = c->keep_http1;
     return m;
 }
 

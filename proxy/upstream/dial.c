@@ -8,6 +8,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/hash.h"
 #include "lib/data/host.h"
+#include "proxy/down.h"
 #include "proxy/upstream/origin.h"
 #include "proxy/worker.h"
 
@@ -107,6 +108,8 @@ static struct slice alpn_names(enum up_alpn alpn)
         return SL("\x0eistio-http/1.1\x05istio");
     case UP_ALPN_HTTP2:
         return SL("\x08istio-h2\x05istio");
+    case UP_ALPN_SHARED:
+        return SL("\x0e" TULLE_SHARED_ALPN "\x0eistio-http/1.1\x05istio");
     case UP_ALPN_TCP:
         break;
     }

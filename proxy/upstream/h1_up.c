@@ -163,9 +163,39 @@ static void conn_opened(struct h1_up *u)
     a->ops->on_ready(a);
 }
 
+static void conn_init(struct h1_up *u, struct up_attempt *a)
+{
+    const struct limits *l = a->cluster->worker->limits;
+    u->conn.ops = &h1_ops;
+    u->state = CONN_DIAL;
+    u->attempt = a;
+    a->conn = &u->conn;
+    struct h1_limits limits = {.head_bytes = l->head_bytes, .head_fields = l->head_fields};
+    h1_response_init(&u->parser, &limits);
+    buf_init(&u->out, l->buffer_bytes * 2 + WORKER_SCRATCH);
+    chan_owner(u->conn.chan, conn_event, u);
+    if (u->conn.chan->open)
+        conn_opened(u);
+}
+
+void h1_up_adopt(struct up_attempt *a, struct up_conn *from)
+{
+    struct h1_up *u = mem_zalloc(sizeof *u);
+    if (!u) {
+        up_attempt_failed(a, UP_FAIL_OVERFLOW, true, "out of memory");
+        chan_close(from->chan);
+        from->host->cluster->conns--;
+        up_host_unref(from->host);
+        return;
+    }
+    u->conn.host = from->host;
+    u->conn.chan = from->chan;
+    u->conn.born_ns = from->born_ns;
+    conn_init(u, a);
+}
+
 void h1_up_dial(struct up_attempt *a)
 {
-    struct up_cluster *c = a->cluster;
     struct err err = {0};
     struct h1_up *u = mem_zalloc(sizeof *u);
     if (!u) {
@@ -178,17 +208,7 @@ void h1_up_dial(struct up_attempt *a)
         up_attempt_failed(a, why, true, err.msg);
         return;
     }
-    u->conn.ops = &h1_ops;
-    u->state = CONN_DIAL;
-    u->attempt = a;
-    a->conn = &u->conn;
-    struct h1_limits limits = {.head_bytes = c->worker->limits->head_bytes,
-                               .head_fields = c->worker->limits->head_fields};
-    h1_response_init(&u->parser, &limits);
-    buf_init(&u->out, c->worker->limits->buffer_bytes * 2 + WORKER_SCRATCH);
-    chan_owner(u->conn.chan, conn_event, u);
-    if (u->conn.chan->open)
-        conn_opened(u);
+    conn_init(u, a);
 }
 
 /* Has its server ended an idle connection, or said something that nobody asked for? Between the

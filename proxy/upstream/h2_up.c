@@ -9,6 +9,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/http/h2.h"
+#include "proxy/down.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/worker.h"
 
@@ -33,6 +34,7 @@ struct h2_up {
     struct loop_timer ping;
     int64_t idle_since_ns;
     uint32_t n_waiting, served;
+    bool shared; /* carries HTTP/1.1 */
     bool ponged, closed;
 };
 
@@ -106,6 +108,8 @@ static uint32_t conn_room(const struct h2_up *u)
     uint32_t room = u->session                 ? h2_room(u->session)
                     : under_way < ROOM_ASSUMED ? ROOM_ASSUMED - under_way
                                                : 0;
+    if (u->shared)
+        room = MIN(room, SHARED_STREAMS > under_way ? SHARED_STREAMS - under_way : 0);
     if (pool->max_streams)
         room = MIN(room, pool->max_streams > under_way ? pool->max_streams - under_way : 0);
     if (pool->max_requests_per_connection) {
@@ -132,10 +136,10 @@ static bool conn_crowded(const struct h2_up *u)
     return u->session && h2_held(u->session) > CROWDED;
 }
 
-bool h2_up_has_room(const struct up_host *h)
+bool h2_up_has_room(const struct up_host *h, bool shared)
 {
     for (const struct h2_up *u = h->h2; u; u = u->next)
-        if (conn_room(u) > 0)
+        if (u->shared == shared && conn_room(u) > 0)
             return true;
     return false;
 }
@@ -383,6 +387,12 @@ static bool session_start(struct h2_up *u)
         .scratch = w->scratch,
         .scratch_len = WORKER_SCRATCH,
     };
+    if (u->shared) {
+        config.stream_window = SHARED_WINDOW;
+        config.held_max = SHARED_HELD_MAX;
+        config.send_all = SHARED_STREAMS * 2 * l->buffer_bytes; /* all of them may be full */
+        config.head_bytes += H2_FIELD_COST * l->head_fields; /* as HTTP/1 counts them */
+    }
     struct chan *chan = u->conn.chan;
     struct err err = {0};
     u->conn.chan = NULL; /* taken in any case */
@@ -392,9 +402,37 @@ static bool session_start(struct h2_up *u)
     return true;
 }
 
+static void shell_free(struct loop_task *t)
+{
+    mem_free(CONTAINER_OF(t, struct h2_up, conn.gone));
+}
+
+/* The peer does not know shared connections: this one is the first waiting request's alone, the others
+ * get theirs. No later one asks. */
+static void opened_unshared(struct h2_up *u)
+{
+    struct up_attempt *a = u->waiting;
+    u->conn.host->unshared = true;
+    u->closed = true;
+    list_leave(u);
+    loop_timer_clear(loop_of(u), &u->conn.timer);
+    loop_task_add(loop_of(u), &u->conn.gone, shell_free);
+    wait_remove(u, a);
+    a->h2 = a->shared = false;
+    h1_up_adopt(a, &u->conn);
+    while ((a = u->waiting)) {
+        wait_remove(u, a);
+        up_pool_unshared(a);
+    }
+}
+
 static void opened(struct h2_up *u)
 {
     struct up_cluster *c = u->conn.host->cluster;
+    if (u->shared && !slice_is(tls_chan_alpn(u->conn.chan), TULLE_SHARED_ALPN)) {
+        opened_unshared(u);
+        return;
+    }
     if (!session_start(u)) {
         dial_failed(u, UP_FAIL_OVERFLOW, "out of memory");
         return;
@@ -431,13 +469,15 @@ void h2_up_dial(struct up_attempt *a)
         up_attempt_failed(a, UP_FAIL_OVERFLOW, true, "out of memory");
         return;
     }
-    enum up_fail why = up_conn_dial(&u->conn, a, UP_ALPN_HTTP2, connect_late, &err);
+    enum up_alpn alpn = a->shared ? UP_ALPN_SHARED : UP_ALPN_HTTP2;
+    enum up_fail why = up_conn_dial(&u->conn, a, alpn, connect_late, &err);
     if (why != UP_FAIL_NONE) {
         mem_free(u);
         up_attempt_failed(a, why, true, err.msg);
         return;
     }
     u->conn.ops = &conn_ops;
+    u->shared = a->shared;
     u->waiting_tail = &u->waiting;
     list_add(u);
     wait_add(u, a);
@@ -449,7 +489,7 @@ void h2_up_dial(struct up_attempt *a)
 bool h2_up_take(struct up_attempt *a, bool picky)
 {
     struct h2_up *u = a->host->h2;
-    while (u && (conn_room(u) == 0 ||
+    while (u && (u->shared != a->shared || conn_room(u) == 0 ||
                  (picky && (conn_crowded(u) || (a->once && conn_doubtful(u))))))
         u = u->next;
     if (!u)

@@ -5,6 +5,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/http/head.h"
+#include "proxy/upstream/origin.h"
 #include "proxy/worker.h"
 
 /* --- what the codecs share -----------------------------------------------------------------------
@@ -116,7 +117,7 @@ static bool place(struct up_attempt *a)
 
 static bool has_place(const struct up_attempt *a)
 {
-    return (a->h2 ? h2_up_has_room(a->host) : a->host->idle != NULL) ||
+    return (a->h2 ? h2_up_has_room(a->host, a->shared) : a->host->idle != NULL) ||
            !connections_full(a->cluster);
 }
 
@@ -144,6 +145,32 @@ bool up_over_h2(enum prog_protocol p, const struct http_head *request)
     return request->version == HTTP_2;
 }
 
+bool up_may_share(const struct up_cluster *c, const struct http_head *request)
+{
+    const __typeof__(c->cfg.pool) *pool = &c->cfg.pool;
+    return request->version == HTTP_1_1 && !request->upgrade.len &&
+           !slice_is(request->method, "CONNECT") && !c->cfg.keep_http1 && !pool->max_connections &&
+           !pool->max_pending && !pool->max_requests_per_connection;
+}
+
+/* The host is chosen: is it one whose connections are shared? */
+static void attempt_share(struct up_attempt *a)
+{
+    bool tls;
+    a->shared = a->may_share && !a->h2 && !a->host->unshared && up_host_tls(a->host, &tls) == ERR_OK &&
+                tls && !origin_wanted(&a->cluster->cfg);
+    a->h2 |= a->shared;
+}
+
+void up_pool_unshared(struct up_attempt *a)
+{
+    a->h2 = a->shared = false;
+    if (a->once)
+        h1_up_drop_stale(a->host);
+    if (!place(a))
+        pending_add(a);
+}
+
 static enum up_fail attempt_pick(struct up_attempt *a)
 {
     struct up_host *h;
@@ -166,6 +193,8 @@ void up_start(struct up_attempt *a)
     c->requests++;
     a->counted = true;
     enum up_fail why = attempt_pick(a);
+    if (why == UP_FAIL_NONE)
+        attempt_share(a);
     if (why == UP_FAIL_NONE && a->once && !a->h2)
         h1_up_drop_stale(a->host);
     if (why != UP_FAIL_NONE)

@@ -38,6 +38,8 @@ enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn 
 int64_t up_conn_idle_ns(const struct up_conn *u);
 /* Close and uncount; `release` frees at the end of the turn. */
 void up_conn_gone(struct up_conn *u, void (*release)(struct loop_task *));
+/* It waited for a shared connection that is none: a place as HTTP/1.1 has it. */
+void up_pool_unshared(struct up_attempt *a);
 /* A place became free: the oldest waiting attempt gets it. */
 void up_pool_room(struct up_cluster *c);
 /* Close the idle connections of a host that takes no new request. */
@@ -50,11 +52,14 @@ void h1_up_drop_stale(struct up_host *h);
 bool h1_up_take(struct up_attempt *a);
 /* Or a new one. */
 void h1_up_dial(struct up_attempt *a);
+/* Or this one, open and without a request yet: takes what `from` holds (channel, host, its place in the
+ * cluster's count), also on failure. */
+void h1_up_adopt(struct up_attempt *a, struct up_conn *from);
 void h1_up_close_idle(struct up_host *h);
 
 /* --- HTTP/2 (h2_up.c) --- */
-/* Does a connection to the host take another request? */
-bool h2_up_has_room(const struct up_host *h);
+/* Does a connection to the host take another request, of HTTP/1.1 if `shared`? */
+bool h2_up_has_room(const struct up_host *h, bool shared);
 /* Give the attempt a place on a connection to its host, which may still be opening; false when all
  * are full. `picky`, when another could be opened: not on one that slow clients crowd, nor, for a
  * request that is not to be sent twice, on one that its server may have ended. */

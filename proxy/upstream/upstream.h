@@ -29,6 +29,7 @@ struct up_host {
     struct slice identity;      /* SPIFFE id that the peer must show; owned; empty: cluster's SANs only */
     bool mtls;                  /* speaks mTLS */
     bool draining, gone;
+    bool unshared;              /* its sidecar does not know shared connections */
     uint16_t group;             /* as mesh/match/locality.h has it */
     uint32_t weight;
     uint32_t active;            /* requests and TCP connections in flight */
@@ -127,7 +128,8 @@ bool up_mesh_tls(const struct up_host *h, const struct chan *c);
 /* Whether a connection to this host is to be TLS. ERR_OK with *ret; ERR_DENIED when the cluster
  * demands mTLS and the host cannot (never plaintext instead). */
 enum err_code up_host_tls(const struct up_host *h, bool *ret);
-enum up_alpn { UP_ALPN_TCP, UP_ALPN_HTTP1, UP_ALPN_HTTP2 };
+/* SHARED: HTTP/1.1 of many connections, or as HTTP1 where the peer does not know that (TULLE_SHARED_ALPN). */
+enum up_alpn { UP_ALPN_TCP, UP_ALPN_HTTP1, UP_ALPN_HTTP2, UP_ALPN_SHARED };
 /* Dial a host: TCP, and TLS over it where it is due. The channel reports CHAN_OPEN or CHAN_FAIL.
  * `src` may be NULL. */
 int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, struct chan **ret,
@@ -177,6 +179,8 @@ struct up_attempt {
     bool hashed, elsewhere;     /* as struct up_choice has them */
     uint64_t hash;
     bool h2;                    /* over HTTP/2 */
+    bool may_share;             /* HTTP/1.1 that may go on a shared connection (up_may_share) */
+    bool shared;                /* and does: h2 is set, too */
     bool reused, answer_begun;  /* the codec's: the connection had carried others; a head came */
     bool once;                  /* not to be sent twice (RFC 9110 9.2.2): only on a connection that
                                    has not ended as far as the kernel knows */
@@ -188,6 +192,9 @@ struct up_attempt {
  * wanted)? As Istio has it: a port that declares HTTP/2 gets it from every client, one that declares HTTP/1 gets
  * that, any other one what the client speaks. HTTP/2 has no upgrades. */
 bool up_over_h2(enum prog_protocol protocol, const struct http_head *request);
+/* May this HTTP/1.1 request share a connection to a sidecar with others? Not what may turn into something
+ * else (upgrades, CONNECT), nor where the cluster counts connections or what goes over one. */
+bool up_may_share(const struct up_cluster *c, const struct http_head *request);
 /* Choose a host and get a connection to it. The outcome comes by callback, perhaps before this
  * returns. `a` must be zeroed but for ops, cluster (given), arena and tried. */
 void up_start(struct up_attempt *a);

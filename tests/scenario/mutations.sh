@@ -18,6 +18,10 @@ origin-any-name^origin-simple^proxy/upstream/origin.c^ret->verify_host = sni;^re
 origin-secret-for-all^origin-secret^mesh/compile/rule.c^    if (tls->credential_name.len && !selected)^    if (tls->credential_name.len && !c)
 origin-stale-files^origin-mutual^proxy/upstream/origin.c^if (memcmp(now, c->stamps, sizeof now) == 0)^if (now_ns)
 origin-plain-dialled^origin-dialled^proxy/upstream/cluster.c^    if (origin_wanted(&service->clusters[i]))^    if (!service)
+shared-as-http2^shared^proxy/h2_down.c^return d->down.info.shared ? HTTP_1_1 : HTTP_2;^return d->down.info.shared ? HTTP_2 : HTTP_2;
+shared-never^shared^proxy/upstream/pool.c^    a->shared = a->may_share && !a->h2^    a->shared = a->may_share && a->h2
+shared-against-rule^shared-not^proxy/upstream/pool.c^!c->cfg.keep_http1 && !pool->max_connections^!pool->max_connections
+shared-with-strangers^shared-not^proxy/upstream/h2_up.c^    if (u->shared && !slice_is(tls_chan_alpn(u->conn.chan), TULLE_SHARED_ALPN)) {^    if (u->shared && !chan_is_tls(u->conn.chan)) {
 h2-pause-off^h2-large-body^proxy/h2_down.c^        h2_pause(s->codec, stop);^        h2_pause(s->codec, false && stop);
 h2-resets-free^h2-floods^lib/http/h2_io.c^        if (h->server && s && !s->out_head)^        if (!h->server && s && !s->out_head)
 h2-no-stall^h2-limits^lib/http/h2_io.c^    if (h->config.stall_ns && (h->queued || buf_len(&h->out)))^    if (h->config.stall_ns && (buf_len(&h->out)))

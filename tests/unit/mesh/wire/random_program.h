@@ -275,6 +275,7 @@ static inline void g_cluster(struct gen *g, struct prog_cluster *c)
     c->pool.ping_timeout_ms = g_n(g, 3);
     c->client_protocol = g_bool(g);
     c->dns_first = g_bool(g);
+    c->keep_http1 = g_bool(g);
 }
 static inline void g_service(struct gen *g, struct prog_service *s)
 {
