@@ -183,7 +183,12 @@ static void answered(void *user, const struct resolver_answer *a)
 static void look_up(struct host *h)
 {
     struct hostnames *all = h->all;
+    struct resolver_answer literal = {.n = 1, .ttl_s = HOSTNAMES_TTL_MAX_S};
     struct err err = {0};
+    if (sock_addr_parse(slice_str(h->text), 0, &literal.addrs[0]) == 0) {
+        answered(h, &literal);
+        return;
+    }
     all->n_lookups++;
     if (!all->resolver && resolver_new(all->loop, &all->opts, &all->resolver, &err) < 0) {
         answered(h, &(struct resolver_answer){.result = RESOLVER_FAILED, .why = err.msg});

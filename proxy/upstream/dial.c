@@ -26,8 +26,8 @@ enum err_code up_host_tls(const struct up_host *h, bool *ret)
     case PROG_TLS_DISABLE:
         *ret = false;
         return ERR_OK;
-    case PROG_TLS_MUTUAL_MESH:
-        if (!h->mtls)
+    case PROG_TLS_MUTUAL_MESH: /* of a server outside the rule may say who it must be */
+        if (!h->mtls && !h->cluster->cfg.subject_alt_names.n)
             return ERR_DENIED;
         *ret = true;
         return ERR_OK;

@@ -1154,8 +1154,7 @@ class Scenario:
         self.servers[name] = Health((plain[0], self.port), says)
 
     def do_dns(self, host, *words):
-        """What the name server of the proxies that are started after it answers: pods (where their
-        applications listen) or addresses, ttl=, cname=, rcode=, cut (then by TCP), silent."""
+        """What the name server of the proxies that are started after it answers: pods or addresses, ttl=, cname=, rcode=, cut (then by TCP), silent."""
         named, plain = options(words)
         how = dict({w: [""] for w in plain if w in ("cut", "silent")}, **named)
         if "dns" not in self.servers:
@@ -1169,7 +1168,7 @@ class Scenario:
         for w in addresses:
             if not re.search("[.:]", w):
                 self.pod(w)
-        self.servers["dns"].table[host] = ([self.app_address(w) if w in self.pods else w
+        self.servers["dns"].table[host] = ([self.address(w) if w in self.pods else w
                                             for w in addresses], how)
 
     def do_dns_asked(self, host, low, high=None):

@@ -166,6 +166,70 @@ START_TEST(choice)
 }
 END_TEST
 
+static void looked_up(struct prog_cluster *c)
+{
+    static struct slice name = {"127.0.0.9:80", 12}; /* known without a question */
+
+    c->dns = (struct prog_strings){&name, 1};
+}
+
+static void looked_up_first(struct prog_cluster *c)
+{
+    looked_up(c);
+    c->endpoints.n = 0;
+    c->dns_first = true;
+}
+
+/* Endpoints with addresses, endpoints with names and their traits, and the cluster's own name. */
+START_TEST(names_give_hosts)
+{
+    static struct slice name = {"127.0.0.8:81", 12};
+    struct prog_endpoints *e = (struct prog_endpoints *)endpoints("1W5");
+    struct prog_service *s = NULL;
+    struct up_cluster *c;
+
+    e->n = e->n_named = 1; /* the second one's place is taken by the name */
+    e->names = (struct prog_strings){&name, 1};
+    learn(PROG_ENDPOINTS, "e", &e->prog);
+    learn(PROG_SERVICE, "s", &service("s", looked_up)->prog);
+    ck_assert_int_eq(know_service(&w->know, SL("s"), &s), KNOW_VALUE);
+    c = up_cluster_get(w, s, 0);
+    ck_assert_str_eq(picks(c), "1:60 8:180 9:60");
+    /* Wanted no more, and after a while forgotten. */
+    learn(PROG_ENDPOINTS, "e", endpoints("1"));
+    ck_assert_str_eq(picks(c), "1:150 9:150");
+    ck_assert_uint_eq(control.hostnames.hosts.len, 2);
+    clock_advance(&clk, (HOSTNAMES_LINGER_S + 1) * NS_PER_S);
+    loop_turn(control_loop, 0, NULL);
+    ck_assert_uint_eq(control.hostnames.hosts.len, 1);
+    up_cluster_unref(c);
+}
+END_TEST
+
+/* The one host of a cluster that goes to a name's first address moves with it, and is the same. */
+START_TEST(first_address_moves)
+{
+    struct prog_endpoints *e = (struct prog_endpoints *)endpoints("67");
+    struct up_cluster *c = cluster("1", looked_up_first);
+    struct up_host *before, *after;
+
+    ck_assert_int_eq(up_pick(c, NULL, &before), ERR_OK);
+    ck_assert_int_eq(digit(before), 9);
+    e->first = 1;
+    control.hostnames.changed(control.hostnames.user, SL("127.0.0.9:80"), e, false);
+    loop_turn(w->loop, 0, NULL);
+    ck_assert_int_eq(up_pick(c, NULL, &after), ERR_OK);
+    ck_assert_ptr_eq(before, after);
+    ck_assert_int_eq(digit(after), 7);
+    ck_assert(!after->gone);
+    /* No address any more. */
+    control.hostnames.changed(control.hostnames.user, SL("127.0.0.9:80"), NULL, false);
+    loop_turn(w->loop, 0, NULL);
+    ck_assert_int_eq(up_pick(c, NULL, &after), ERR_NOT_FOUND);
+    up_cluster_unref(c);
+}
+END_TEST
+
 START_TEST(tried_hosts_are_avoided)
 {
     struct up_cluster *c = cluster("12", NULL);
@@ -632,6 +696,8 @@ TESTS(cluster)
 {
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, choice, 0, N_OF(choices));
+    tcase_add_test(tc, names_give_hosts);
+    tcase_add_test(tc, first_address_moves);
     tcase_add_test(tc, tried_hosts_are_avoided);
     tcase_add_test(tc, endpoints_change);
     tcase_add_loop_test(tc, ejection, 0, N_OF(health));
