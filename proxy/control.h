@@ -25,8 +25,7 @@ struct known {
     bool answered;     /* false: wanted, no answer yet */
     bool dropped;      /* a mark; nothing is held */
     bool going;        /* will be dropped in this turn */
-    bool held;         /* the workers have not been told yet: names are looked up */
-    int64_t held_ns;
+    bool held;         /* since asked_ns: workers have not been told yet, names are looked up */
     uint32_t used_sweep; /* the last sweep in which a worker used it */
     int64_t asked_ns;  /* when it was wanted, came, or was dropped */
     struct prog *prog; /* own reference; with PROG_VALUE */

@@ -86,7 +86,7 @@ static void release(struct control *c)
     struct know_batch *b = c->n_held ? mem_zalloc(sizeof *b) : NULL;
     for (struct map_entry *e = NULL; b && c->n_held && (e = map_next(&c->known, e));) {
         struct known *k = e->value;
-        if (!k->held || (k->held_ns > since && pending(c, k)))
+        if (!k->held || (k->asked_ns > since && pending(c, k)))
             continue;
         if (know_batch_add(b, k->kind, k->state, slice_of(k->key, k->key_len), prog_ref(k->prog)) <
             0)
@@ -114,7 +114,7 @@ bool control_hold(struct control *c, enum prog_kind kind, struct slice key)
     bool wait = k->prog && pending(c, k);
     if (wait && !k->held) {
         k->held = true;
-        k->held_ns = loop_now(c->loop);
+        k->asked_ns = loop_now(c->loop);
         c->n_held++;
         if (!loop_timer_is_set(&c->held_timer))
             loop_timer_in(c->loop, &c->held_timer, hold_ns(c), held_long);

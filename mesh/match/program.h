@@ -348,10 +348,10 @@ struct prog_cluster {
     uint16_t port;
     enum prog_protocol protocol;   /* of the destination port; HTTP2 also where the client upgrades */
     bool client_protocol;          /* HTTP: what the client speaks, whatever the port says */
+    bool dns_first;                /* of what names (`dns`) resolve to the first address alone */
     bool keep_http1;               /* HTTP/1.1 stays so between sidecars, too (DO_NOT_UPGRADE) */
     struct prog_strings endpoints; /* keys */
     struct prog_strings dns;       /* "host:port" to resolve, instead of endpoints */
-    bool dns_first;                /* of what names resolve to the first address alone */
     uint64_t subset_selector;      /* 0: all endpoints */
     enum prog_balancer balancer;
     enum prog_tls tls;

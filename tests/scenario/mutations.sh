@@ -108,7 +108,7 @@ dns-first-of-all^dns-round-robin^proxy/upstream/cluster.c^    bool first = r->c-
 mutual-without-a-word^egress-mutual^proxy/upstream/dial.c^        if (!h->mtls && !h->cluster->cfg.subject_alt_names.n)^        if (!h->mtls && !h->cluster)
 dns-names-unsaid^egress-tls^mesh/compile/rule.c^        to->subject_alt_names = cc_copy_strings(c, &t->se->se->subject_alt_names);^
 dns-unheld^dns-entry^proxy/control_names.c^    bool wait = k->prog && pending(c, k);^    bool wait = false;
-dns-held-for-ever^dns-none^proxy/control_names.c^        if (!k->held || (k->held_ns > since && pending(c, k)))^        if (!k->held || pending(c, k))
+dns-held-for-ever^dns-none^proxy/control_names.c^        if (!k->held || (k->asked_ns > since && pending(c, k)))^        if (!k->held || pending(c, k))
 rotation-unwaited^ca-rotation^operator/rotation.c^           ? bundle_union(slice_str(r->trusted), slice_str(desired->roots))^           ? mem_strdup(r->step == ROTATION_SPREAD ? r->trusted : desired->roots)
 rotation-mount-ignored^ca-replaced-away^proxy/identity.c^        if (chan_is_tls(d->chan))\n            mounted_look(d->id);^        if (!d->chan)\n            mounted_look(d->id);
 T
