@@ -211,6 +211,11 @@ check: unit $(if $(wildcard tests/scenario/run.sh),scenario) ## the loop of ever
 scenario: all ## scenario tests: the real proxy, virtual clock
 	$(Q)tests/scenario/run.sh $(O) $(S)
 
+interop: all ## real clients and servers through two sidecars: h2spec, grpc-go, curl, nginx, PostgreSQL, Redis ...
+	$(Q)tests/interop/h2spec.sh $(O)
+	$(Q)tests/interop/grpc.sh $(O)
+	$(Q)tests/interop/apps.sh $(O)
+
 asan check-asan: ## the same tests under ASan and UBSan
 	$(Q)$(MAKE) FLAVOUR=asan unit
 tsan check-tsan: ## the same tests under TSan
@@ -273,7 +278,7 @@ clean: ## remove build products
 help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-22s %s\n", $$1, $$2}'
 
-.PHONY: all install deps unit check scenario asan check-asan tsan check-tsan clang golden fuzz \
+.PHONY: all install deps unit check scenario interop asan check-asan tsan check-tsan clang golden fuzz \
 	cluster-up cluster-down integration e2e mutations bench bench-fleet memory demo demo-clean test manifests docs graph lint \
 	format clean help
 

@@ -367,6 +367,7 @@ static void attempt_start(struct stream *s)
         .h2 = over_h2(s),
         .may_share = up_may_share(a->cluster, &s->req),
         .once = !is_idempotent(s->req.method),
+        .fresh = s->reused_replay && !s->retries,
         .elsewhere = s->retries && s->match.route && s->match.route->retry &&
                      s->match.route->retry->elsewhere,
         .hashed = s->hashed,

@@ -63,6 +63,11 @@ say "memory gates: begun beside what follows"
 make memory >"$memory_log" 2>&1 &
 memory_pid=$!
 
+interop_log=$(mktemp)
+say "real clients and servers: begun beside what follows"
+make interop >"$interop_log" 2>&1 &
+interop_pid=$!
+
 if [ "$cluster" = yes ]; then
     say "test cluster: waiting for its build"
     if wait "$cluster_pid"; then
@@ -94,6 +99,13 @@ finish_memory() {
     return $rc
 }
 step "a sidecar, a service and a connection take no more than they did" finish_memory
+finish_interop() {
+    local rc=0
+    wait "$interop_pid" || rc=$?
+    grep -v '^make' "$interop_log"
+    return $rc
+}
+step "real clients and servers through two sidecars" finish_interop
 finish_beside() {
     local rc=0
     wait "$beside_pid" || rc=$?
@@ -101,7 +113,7 @@ finish_beside() {
     return $rc
 }
 step "build with clang; check under ASan, UBSan and TSan" finish_beside
-rm -f "$cluster_log" "$beside_log" "$memory_log"
+rm -f "$cluster_log" "$beside_log" "$memory_log" "$interop_log"
 
 say "result"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -66,8 +66,11 @@ static void flush(struct http_get *g)
     while (buf_len(&g->out)) {
         struct slice s = buf_slice(&g->out);
         size_t n;
-        if (chan_write(g->chan, s.p, s.len, &n) != ERR_OK)
-            return; /* reading tells what became of the connection */
+        enum err_code rc = chan_write(g->chan, s.p, s.len, &n);
+        if (rc != ERR_OK && rc != ERR_AGAIN)
+            chan_resume(g->chan); /* reading tells what became of the connection */
+        if (rc != ERR_OK)
+            return;
         buf_consume(&g->out, n);
     }
 }

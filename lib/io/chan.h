@@ -5,8 +5,10 @@
  *
  * Readiness is edge-like at every layer: after CHAN_READ the owner reads until ERR_AGAIN, or stops
  * of its own will (backpressure, budget) and reads again later without a further event. The same
- * for writes. A failure that read or write returned is not reported again as CHAN_FAIL. Events may
- * be spurious, never missing. A TCP channel trusts a short read: it answers the next read with
+ * for writes. A failure that read or write returned is not reported again: no event follows it, and
+ * an owner that wants to read after a write failed (what the peer said before it closed can be read
+ * from TCP, then the failure) does so, or asks for it by chan_resume. Events may be spurious, never
+ * missing. A TCP channel trusts a short read: it answers the next read with
  * ERR_AGAIN without asking the kernel, which saves a syscall per message. An owner that used up its
  * budget for a turn calls chan_resume to be called back in the next turn. */
 #pragma once

@@ -17,6 +17,7 @@ enum {
     TCP_SHUT       = 32,  /* our side ended */
     TCP_RESUME     = 64,  /* owner asked to be called; */
     TCP_RESUME_DUE = 128, /* the turn it asked in is over */
+    TCP_UNREAD     = 256, /* a write failed: what the peer said before is still to be read */
 };
 /* clang-format on */
 
@@ -51,7 +52,7 @@ static enum err_code tcp_read(struct chan *c, void *p, size_t cap, size_t *ret_n
     ssize_t n;
 
     assert(cap > 0);
-    if (c->failure)
+    if (c->failure && !(t->flags & TCP_UNREAD))
         return c->failure;
     if (t->flags & TCP_EOF)
         return ERR_EOF;
@@ -67,6 +68,10 @@ static enum err_code tcp_read(struct chan *c, void *p, size_t cap, size_t *ret_n
         c->bytes_in += (uint64_t)n;
         *ret_n = (size_t)n;
         return ERR_OK;
+    }
+    if (t->flags & TCP_UNREAD) {
+        t->flags &= ~(unsigned)TCP_UNREAD;
+        return c->failure;
     }
     if (n == 0) {
         t->flags |= TCP_EOF;
@@ -102,8 +107,11 @@ static enum err_code tcp_writev(struct chan *c, const struct iovec *iov, int n_i
         t->flags &= ~(unsigned)TCP_WRITABLE;
         return ERR_AGAIN;
     }
-    if (n < 0)
+    if (n < 0) {
+        if (!(t->flags & TCP_EOF))
+            t->flags |= TCP_UNREAD | TCP_READABLE | TCP_HUP;
         return tcp_fail(t, errno);
+    }
     if ((size_t)n < want)
         t->flags &= ~(unsigned)TCP_WRITABLE;
     c->bytes_out += (uint64_t)n;

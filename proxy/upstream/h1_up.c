@@ -269,8 +269,10 @@ static void conn_write(struct h1_up *u)
         if (rc == ERR_AGAIN)
             return;
         if (rc != ERR_OK) {
-            /* The answer may be there all the same (a server that refuses a body early). */
+            /* The answer may be there all the same (a server that refuses a body early); reading
+             * tells, and no event comes of itself any more. */
             buf_reset(&u->out);
+            chan_resume(u->conn.chan);
             return;
         }
         buf_consume(&u->out, n);

@@ -597,27 +597,29 @@ class Proxy:
 
 
 class Program:
-    """A server that cannot be told an address: it runs on a port of its own, and what comes to `listen` is
-    carried there."""
+    """A server at address `at`. One that cannot be told its address runs on a port of its own, and what comes
+    to `listen` is carried there."""
 
-    def __init__(self, argv, listen, port, log):
-        self.listen, self.port, self.open = listen, port, set()
-        self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        need(eventually(self.answers), "the program does not listen")
-        threading.Thread(target=self.accept, daemon=True).start()
+    def __init__(self, argv, at, listen, log, cwd):
+        self.at, self.listen, self.open = at, listen, set()
+        self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=cwd,
+                                        start_new_session=True)
+        need(eventually(self.answers, 30), "the program does not listen")
+        if listen:
+            threading.Thread(target=self.accept, daemon=True).start()
 
     def answers(self):
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection(self.at, 1).close()
             return True
         except OSError:
-            return False
+            return self.process.poll() is not None and need(False, "the program ended")
 
     def accept(self):
         while True:
             try:
                 a, _ = self.listen.accept()
-                b = socket.create_connection(("127.0.0.1", self.port), WAIT)
+                b = socket.create_connection(self.at, WAIT)
             except OSError:
                 return
             for s in (a, b):
@@ -640,9 +642,10 @@ class Program:
             pass
 
     def close(self):
-        self.process.kill()
+        """With whatever it started."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        for s in [self.listen] + list(self.open):
+        for s in ([self.listen] if self.listen else []) + list(self.open):
             s.close()
 
 
@@ -1136,12 +1139,16 @@ class Scenario:
             self.servers[name].release.clear()
 
     def do_program(self, name, *words):
-        """A pod's application is this program; $OWN is the port that it is to listen on."""
+        """A pod's application is this program; it is to listen on $IP and $PORT or, where it cannot be told an
+        address, on port $OWN of 127.0.0.1."""
         self.pod(name)
-        own = free_port()
-        argv = [os.path.expandvars(w.replace("$OWN", str(own))) for w in words]
-        self.servers[name] = Program(argv, listening((self.app_address(name), self.port)), own,
-                                     open(self.dir + "/" + name + ".program", "wb"))
+        at, own, listen = (self.app_address(name), self.port), free_port(), None
+        if any("$OWN" in w for w in words):
+            listen, at = listening(at), ("127.0.0.1", own)
+        argv = [os.path.expandvars(w.replace("$OWN", str(own)).replace("$IP", at[0])
+                                   .replace("$PORT", str(self.port)).replace("$DIR", self.dir)) for w in words]
+        with open(self.dir + "/" + name + ".program", "wb") as log:
+            self.servers[name] = Program(argv, at, listen, log, self.dir)
 
     def do_health(self, name, *words):
         """grpc.health.v1 at ADDRESS: SERVICE=STATUS..., again: changes what it says."""
@@ -1588,7 +1595,7 @@ class Scenario:
         for w in words:
             w = re.sub(r"@ip:(\w+)", lambda m: self.target(m.group(1))[0], w)
             w = re.sub(r"@(\w+)", lambda m: "%s:%d" % self.target(m.group(1)), w)
-            argv.append(os.path.expandvars(w.replace("$PORT", str(self.port))))
+            argv.append(os.path.expandvars(w.replace("$PORT", str(self.port)).replace("$DIR", self.dir)))
         started = time.monotonic()
         p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
                            stdin=subprocess.DEVNULL, cwd=self.dir)

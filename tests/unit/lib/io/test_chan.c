@@ -316,6 +316,33 @@ START_TEST(bytes_before_a_reset_are_read)
 }
 END_TEST
 
+/* A write that fails does not lose what the peer said before it closed. */
+START_TEST(bytes_before_a_failed_write_are_read)
+{
+    struct owner a, b;
+    char got[8];
+    size_t n;
+    enum err_code rc;
+
+    make_pair(1, &a, &b);
+    ck_assert_int_eq(chan_write(b.c, "unread", 6, &n), ERR_OK);
+    ck_assert_int_eq(chan_write(a.c, "last", 4, &n), ERR_OK);
+    turns(1);
+    chan_close(a.c); /* a reset: it had bytes to read */
+    for (int i = 0; (rc = chan_write(b.c, "x", 1, &n)) == ERR_OK && i < 100; i++)
+        ;
+    ck_assert_int_eq(rc, ERR_IO);
+    ck_assert_int_eq(chan_read(b.c, got, sizeof got, &n), ERR_OK);
+    ck_assert_uint_eq(n, 4);
+    ck_assert_int_eq(chan_read(b.c, got, sizeof got, &n), ERR_IO);
+    ck_assert_int_eq(chan_read(b.c, got, sizeof got, &n), ERR_IO);
+    take(&b);
+    chan_resume(b.c);
+    until(&b, CHAN_READ);
+    chan_close(b.c);
+}
+END_TEST
+
 START_TEST(connect_refused)
 {
     struct sock_addr addr;
@@ -389,6 +416,7 @@ TESTS(chan)
     tcase_add_loop_test(tc, resume_calls_back_in_the_next_turn, 0, 3);
     tcase_add_loop_test(tc, reset_is_a_failure, 0, 2);
     tcase_add_test(tc, bytes_before_a_reset_are_read);
+    tcase_add_test(tc, bytes_before_a_failed_write_are_read);
     tcase_add_test(tc, connect_refused);
     tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, memory_per_connection);
