@@ -156,11 +156,31 @@ static int64_t wait_ns(struct host *h, uint32_t ttl_s)
     return s * NS_PER_S + (int64_t)rnd_below(loop_rnd(h->all->loop), s * 100 + 1) * NS_PER_MS;
 }
 
+static void resolver_idle(struct loop_timer *t)
+{
+    struct hostnames *all = CONTAINER_OF(t, struct hostnames, idle);
+    if (all->n_lookups_now)
+        return; /* the last of them comes here again */
+    resolver_free(all->resolver);
+    all->resolver = NULL;
+}
+
+/* A look-up has ended, or is of no interest any more. */
+static void lookup_over(struct host *h)
+{
+    struct hostnames *all = h->all;
+    if (!h->lookup)
+        return;
+    h->lookup = NULL;
+    if (--all->n_lookups_now == 0)
+        loop_timer_in(all->loop, &all->idle, HOSTNAMES_IDLE_S * NS_PER_S, resolver_idle);
+}
+
 static void answered(void *user, const struct resolver_answer *a)
 {
     struct host *h = user;
     bool first = !h->known, moved = false;
-    h->lookup = NULL;
+    lookup_over(h);
     h->known = true;
     h->result = a->result;
     if (a->result == RESOLVER_ADDRESSES) {
@@ -195,6 +215,9 @@ static void look_up(struct host *h)
         return;
     }
     h->lookup = resolver_ask(all->resolver, h->text, answered, h);
+    all->n_lookups_now += h->lookup != NULL;
+    if (all->n_lookups_now == 0) /* known without asking */
+        loop_timer_in(all->loop, &all->idle, HOSTNAMES_IDLE_S * NS_PER_S, resolver_idle);
 }
 
 /* --- who wants what
@@ -208,6 +231,7 @@ void hostnames_init(struct hostnames *h, struct loop *loop, const struct resolve
 static void host_free(struct host *h)
 {
     resolver_forget(h->lookup);
+    lookup_over(h);
     loop_timer_clear(h->all->loop, &h->timer);
     map_remove(&h->all->hosts, slice_str(h->text));
     mem_free(h->addrs);
@@ -224,6 +248,7 @@ void hostnames_fini(struct hostnames *h)
     for (struct map_entry *e = NULL; (e = map_next(&h->hosts, e));)
         host_free(e->value);
     map_fini(&h->hosts);
+    loop_timer_clear(h->loop, &h->idle);
     resolver_free(h->resolver);
     h->resolver = NULL;
 }

@@ -14,6 +14,7 @@ enum {
     HOSTNAMES_TTL_MIN_S = 5,    /* an answer holds so long at least... */
     HOSTNAMES_TTL_MAX_S = 3600, /* ...and at most */
     HOSTNAMES_BACKOFF_MAX_S = 60,
+    HOSTNAMES_IDLE_S = 1, /* so long after the last answer the resolver's memory is given back */
     HOSTNAMES_LINGER_S = 60, /* a name that nobody wants any more is kept so long: it may come back,
                               * and who was told of it last may hear of the change later */
 };
@@ -21,7 +22,9 @@ enum {
 struct hostnames {
     struct loop *loop;
     struct resolver_opts opts;
-    struct resolver *resolver; /* NULL until something is looked up */
+    struct resolver *resolver; /* NULL while nothing is looked up */
+    uint32_t n_lookups_now;    /* under way */
+    struct loop_timer idle;
     struct map names;          /* "host:port" -> struct name */
     struct map hosts;          /* host -> struct host */
     struct loop_timer linger;

@@ -4,6 +4,7 @@
 #include <ares.h>
 #include <dlfcn.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include "lib/base/mem.h"
 
 #define LIBRARY "libcares.so.2"
-enum { TIMEOUT_MS = 2000, TRIES = 2, UDP_BYTES = 1232 };
+enum { TIMEOUT_MS = 2000, TRIES = 2, UDP_BYTES = 1232, LARGE = 32 * 1024 };
 
 /* What is used of it. */
 #define FUNCTIONS(X)                                                                               \
@@ -56,6 +57,49 @@ struct lookup {
     struct resolver_answer answer;
 };
 
+/* --- the library's memory: a channel is one block of 80 KB, which has pages of its own, so that
+ * they go back to the kernel when it ends. One thread.
+ * ------------------------------------------------------- */
+
+static struct {
+    void *p;
+    size_t n;
+} large;
+
+static void *block_new(size_t n)
+{
+    void *p = n >= LARGE && !large.p
+                  ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                  : MAP_FAILED;
+    if (p == MAP_FAILED)
+        return mem_alloc(n);
+    large.p = p;
+    large.n = n;
+    return p;
+}
+
+static void block_free(void *p)
+{
+    if (!p || p != large.p) {
+        mem_free(p);
+        return;
+    }
+    munmap(large.p, large.n);
+    large.p = NULL;
+}
+
+static void *block_grow(void *p, size_t n)
+{
+    if (!p || p != large.p)
+        return mem_realloc(p, n);
+    void *grown = mem_alloc(n);
+    if (grown) {
+        memcpy(grown, p, MIN(n, large.n));
+        block_free(p);
+    }
+    return grown;
+}
+
 static int load(struct err *err)
 {
     if (lib.lib)
@@ -71,7 +115,7 @@ static int load(struct err *err)
     }                                                                                              \
     memcpy(&lib.name, &p, sizeof p);
     FUNCTIONS(FIND)
-    int rc = lib.ares_library_init_mem(ARES_LIB_INIT_ALL, mem_alloc, mem_free, mem_realloc);
+    int rc = lib.ares_library_init_mem(ARES_LIB_INIT_ALL, block_new, block_free, block_grow);
     if (rc != ARES_SUCCESS) {
         dlclose(so);
         return err_set(err, ERR_NOMEM, LIBRARY ": %s", lib.ares_strerror(rc));

@@ -91,6 +91,7 @@ START_TEST(life_of_a_name)
     ck_assert_uint_eq(h.n_lookups, 1);
     advance(4);
     asks(1);
+    ck_assert_ptr_null(h.resolver); /* idle: its memory was given back */
     advance(2);
     asks(2); /* its time is over; the same as before */
     fake.last = 9;
