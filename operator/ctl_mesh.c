@@ -27,7 +27,7 @@ struct ctl_mesh {
     size_t n_edges;
     int64_t edges_at_ns; /* loop time */
     bool edges_old;      /* something moved since */
-    bool degraded;
+    int degraded;        /* as last told in an Event; -1: ask the status, another operator may have told it */
 };
 
 /* --- pure ------------------------------------------------------------------------------------------------------ */
@@ -270,7 +270,9 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
     }
     plan_add(ret, PLAN_STATUS, KUBE_MESH, SLICE_NULL, KEY, NAME_MANAGER_STATUS,
              next ? json_pack("{s:o}", "status", next) : NULL);
-    bool degraded = json_array_size(problems) > 0;
+    int degraded = json_array_size(problems) > 0;
+    if (c->degraded < 0)
+        c->degraded = json_integer_value(json_object_get(old, "problemCount")) > 0;
     if (degraded != c->degraded && op->events) {
         struct kube_ref about = {kube_resource(KUBE_MESH), "", NAME_MESH, f->uid};
         const char *first = json_string_value(json_array_get(problems, 0));
@@ -332,6 +334,7 @@ int ctl_mesh_new(struct op *op, struct ctl_webhook *webhook, struct ctl_mesh **r
         return err_set(err, ERR_NOMEM, "controller");
     c->webhook = webhook;
     c->ctl.plan = plan;
+    c->degraded = -1;
     if (ctl_init(&c->ctl, op, "mesh", true, err) < 0) {
         mem_free(c);
         return -1;
@@ -349,6 +352,7 @@ int ctl_mesh_new(struct op *op, struct ctl_webhook *webhook, struct ctl_mesh **r
 void ctl_mesh_leader(struct ctl_mesh *c, bool leader)
 {
     ctl_leader(&c->ctl, leader);
+    c->degraded = -1;
     if (leader)
         ctl_mesh_changed(c);
 }

@@ -107,8 +107,7 @@ static bool state_moved(const json_t *old, const json_t *next)
         !json_equal(json_object_get(old, "observedGeneration"),
                     json_object_get(next, "observedGeneration")) ||
         !json_equal(json_object_get(old, "addresses"), json_object_get(next, "addresses")) ||
-        !json_equal(json_object_get(old, "validationMessages"),
-                    json_object_get(next, "validationMessages")))
+        !status_messages_same(old, next))
         return true;
     json_array_foreach(list, i, c)
     {

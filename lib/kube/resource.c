@@ -9,7 +9,7 @@
 #include "lib/base/slice.h"
 #include "lib/kube/kube_int.h"
 
-static const struct kube_resource table[] = {
+static struct kube_resource table[] = {
 #define X(name, group, version, plural, kind, namespaced)                                          \
     [KUBE_##name] = {group, version, plural, kind, namespaced},
     KUBE_RESOURCES(X)
@@ -19,6 +19,11 @@ static const struct kube_resource table[] = {
 const struct kube_resource *kube_resource(enum kube_kind kind)
 {
     return &table[kind];
+}
+
+void kube_resource_serve(enum kube_kind kind, const char *version)
+{
+    table[kind].version = version;
 }
 
 const struct kube_resource *kube_resource_find(const char *api_version, const char *kind,

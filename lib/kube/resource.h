@@ -68,6 +68,9 @@ enum kube_kind {
 
 /* The row of the table; static storage. */
 const struct kube_resource *kube_resource(enum kube_kind kind);
+/* From now on the row speaks of this version (borrowed for ever): for kinds whose definitions somebody else
+ * brought, who may serve other versions. Not for use beside other threads. */
+void kube_resource_serve(enum kube_kind kind, const char *version);
 /* By "group/version" ("v1" for core) and kind as they stand in a manifest; the version is not
  * compared when no row has it and exactly the group and kind match (an object of another served
  * version goes through its own: *ret_own is filled from the row with that version and returned).

@@ -101,6 +101,28 @@ static void finding_message(const struct finding *x, char *ret, size_t cap)
     snprintf(ret, cap, "%.*s%s%.*s", SL_FMT(x->path), x->path.len ? ": " : "", SL_FMT(x->text));
 }
 
+/* The warnings in words, as far as there is room. They stand here, too, because the schemas of a real
+ * Istio keep only code and level of a validationMessage. */
+static void warnings_text(const struct findings *f, uint32_t n, char *ret, size_t cap)
+{
+    char one[400];
+    int len = snprintf(ret, cap, "In force, with %u warning%s", n, n == 1 ? "" : "s");
+    size_t at = (size_t)len;
+    const char *sep = ": ";
+
+    for (uint32_t i = 0; f && i < f->n; i++) {
+        if (f->p[i].severity != FINDING_WARNING || finding_cond(f->p[i].kind) != FINDING_COND_NONE)
+            continue;
+        finding_message(&f->p[i], one, sizeof one);
+        if (at + strlen(sep) + strlen(one) + sizeof "; ..." > cap) {
+            snprintf(ret + at, cap - at, "; ...");
+            return;
+        }
+        at += (size_t)snprintf(ret + at, cap - at, "%s%s", sep, one);
+        sep = "; ";
+    }
+}
+
 /* True unless the object is refused. */
 static bool accepted(struct out *o)
 {
@@ -114,8 +136,7 @@ static bool accepted(struct out *o)
         return false;
     }
     if (warnings) {
-        snprintf(text, sizeof text, "In force, with %u warning%s in validationMessages", warnings,
-                 warnings == 1 ? "" : "s");
+        warnings_text(o->in->findings, warnings, text, sizeof text);
         reason_add(o, REASON_WITH_WARNINGS, text);
     } else {
         reason_add(o, REASON_OK, "The object is valid");
@@ -270,7 +291,41 @@ json_t *status_build(const struct status_in *in, const json_t *previous)
     return status;
 }
 
-/* Without what only time changes. */
+/* Was a message stored by a schema that does not know our fields of it? */
+static bool messages_pruned(const json_t *list)
+{
+    json_t *m;
+    size_t i;
+
+    json_array_foreach(list, i, m)
+    {
+        if (!json_object_get(m, "message"))
+            return true;
+    }
+    return false;
+}
+
+bool status_messages_same(const json_t *previous, const json_t *next)
+{
+    json_t *list = json_object_get(next, "validationMessages"), *copy, *m;
+    const json_t *had = json_object_get(previous, "validationMessages");
+    size_t i;
+    bool same;
+
+    if (!messages_pruned(had))
+        return json_equal(had, list) || (!had && !json_array_size(list));
+    copy = json_deep_copy(list);
+    json_array_foreach(copy, i, m)
+    {
+        json_object_del(m, "path");
+        json_object_del(m, "message");
+    }
+    same = copy && json_equal(had, copy);
+    json_decref(copy);
+    return same;
+}
+
+/* Without what only time changes, and without the messages. */
 static json_t *timeless(const json_t *status)
 {
     json_t *copy = json_deep_copy(status), *c;
@@ -281,13 +336,14 @@ static json_t *timeless(const json_t *status)
         json_object_del(c, "lastTransitionTime");
         json_object_del(c, "lastProbeTime");
     }
+    json_object_del(copy, "validationMessages");
     return copy;
 }
 
 bool status_same(const json_t *previous, const json_t *next)
 {
     json_t *a = timeless(previous), *b = timeless(next);
-    bool same = a && b && json_equal(a, b);
+    bool same = a && b && json_equal(a, b) && status_messages_same(previous, next);
 
     json_decref(a);
     json_decref(b);

@@ -40,5 +40,8 @@ struct status_in {
  * Members of `previous` (the status as it stands, may be NULL) that are not ours are kept, such as a
  * ServiceEntry's `addresses`. NULL without memory. */
 json_t *status_build(const struct status_in *in, const json_t *previous);
+/* `validationMessages` say the same; fields that the server's schema does not keep (Istio's definitions
+ * know code and level alone) do not count. */
+bool status_messages_same(const json_t *previous, const json_t *next);
 /* Nothing but times differs: writing `next` would only wake everybody up. */
 bool status_same(const json_t *previous, const json_t *next);

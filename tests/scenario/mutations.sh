@@ -89,6 +89,7 @@ log-trailers-off^access-log-answer^proxy/stream.c^    s->answer_trailers = trail
 metrics-request-bytes^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_REQUEST_BYTES, (double)f->bytes_received);^metrics_observe(row, M_REQUEST_BYTES, 0);
 metrics-duration^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_DURATION, (double)f->duration_ns / 1e6);^metrics_observe(row, M_DURATION, 0);
 metrics-tcp^tcp^proxy/telemetry.c^metrics_add(row, M_SENT, f->bytes_sent);^(void)f;
+silent-closes^authz-silent^mesh/match/authz.c^p->closed.len && !p->dry_run && p->action^p->closed.len && p->action
 authz-hosts^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return lists_hold(c, &o->ports, &o->not_ports, port_match);
 authz-ports^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return http_lists_hold(c, o);
 request-id-replaced^traces^proxy/filter/headers.c^    *ret = http_head_get(h, SL("x-request-id"));\n    if (ret->len)^    *ret = SLICE_NULL;\n    if (ret->len)

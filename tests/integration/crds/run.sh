@@ -226,6 +226,19 @@ timing=$(IT_ETCD_PORT=$IT_ETCD_PORT "$here/second.py" "$work/api" shop <"$work/k
 echo "$timing"
 failures=$((failures + $(grep -c '^FAIL' <<<"$timing")))
 [[ $timing == *"make no Event"* ]] || fail "the times of statuses"
+# The columns tell what the operator found: the reason, and proxies of proxies (there are none here).
+while read -r kind group plural _; do
+    [ "$kind" != Mesh ] || continue
+    while read -r name state proxies; do
+        row=$(kubectl get -n shop "$plural.$group" "$name" --no-headers)
+        if [[ $state =~ ^[A-Z][A-Za-z]+$ && $proxies = 0/0 && " $(tr -s ' ' <<<"$row") " == *" $state 0/0 "* ]]; then
+            pass "kubectl get $plural $name: $state $proxies"
+        else
+            fail "kubectl get $plural $name: $row, for $state $proxies"
+        fi
+    done < <(kubectl get -n shop "$plural.$group" \
+        -o 'jsonpath={range .items[*]}{.metadata.name} {.status.state} {.status.proxies}{"\n"}{end}')
+done <"$work/kinds"
 message=$(kubectl get -n shop envoyfilter json-access-log \
     -o 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}')
 if [[ $message == *Mesh.spec.accessLog* ]]; then

@@ -232,12 +232,34 @@ else
 fi
 
 # --- restart, and a lost CA
+mesh_events() { # REASON: how often it was told
+    kubectl get events.events.k8s.io -A -o json | python3 -c 'import json, sys
+print(sum(e.get("series", {}).get("count", 1) for e in json.load(sys.stdin)["items"]
+          if e["regarding"]["kind"] == "Mesh" and e["reason"] == sys.argv[1]))' "$1"
+}
+problems() { kubectl get mesh default -o "jsonpath={.status.problemCount}"; }
+expect "a mesh without problems" '[ "$(problems)" = 0 ]'
+healthy=$(mesh_events Healthy) degraded=$(mesh_events Degraded)
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: plain}
+spec: {mtls: {mode: DISABLE}}
+Y
+expect "a problem of the mesh is an Event" '[ "$(mesh_events Degraded)" = $((degraded + 1)) ]'
 stop
 kubectl patch se -n $ns ledger --subresource status --type json -p '[{"op": "replace", "path": "/status/addresses", "value": [{"host": "ledger.example.com", "value": "240.240.9.9"}]}]' >/dev/null
 expect "the Lease was released" '[ -z "$(kubectl get lease -n $sys tulle-operator -o jsonpath={.spec.holderIdentity})" ]'
 start
 expect "ready again" "curl -fs http://127.0.0.1:$mon/readyz"
 sleep 1
+kubectl label vs -n $ns good touched=yes >/dev/null
+expect "its problem is the same" '[ "$(problems)" = 1 ]'
+sleep 1
+[ "$(mesh_events Degraded)" = $((degraded + 1)) ] && pass "a restarted operator does not tell it again" ||
+    fail "told $(mesh_events Degraded) times, after $degraded"
+kubectl delete pa -n $ns plain >/dev/null
+expect "that it is over is told, though another began" '[ "$(mesh_events Healthy)" = $((healthy + 1)) ]'
 [ "$address" = "$(kubectl get vs -n $ns good -o "jsonpath={.status.addresses[0].value}")" ] &&
     pass "the address stayed" || fail "the address moved from $address"
 expect "a ServiceEntry's is the one in its status" 'given ledger ledger.example.com | grep -qE "^240.240.9.9 2001:2::"'
@@ -281,7 +303,8 @@ kubectl create secret generic -n $sys cacerts --from-file=ca-key.pem="$work/mine
     --from-file=root-cert.pem="$work/mine.pem" --dry-run=client -o yaml | kubectl apply -f - >/dev/null 2>&1
 expect "put right, it comes into force" '[ "$(ca state)" = Steady ] && [ "$(ca "roots[*].subject")" = O=mine ]' 30
 expect "its end is told before it comes" 'kubectl get mesh default -o "jsonpath={.status.problems}" | grep -q "a root of the mesh ends in 39 days"'
-curl -fs "http://127.0.0.1:$mon/metrics" | awk '$1 == "citadel_server_root_cert_expiry_timestamp" { exit !($2 > 1e9) }' &&
+curl -fs "http://127.0.0.1:$mon/metrics" >"$work/metrics"
+awk '$1 == "citadel_server_root_cert_expiry_timestamp" { found = $2 > 1e9 } END { exit !found }' "$work/metrics" &&
     pass "and is a metric" || fail "no metric of the root's end"
 timeout 60 "$build/bin/tulle" ca rotate >"$work/rotate.log" 2>&1 && fail "a user's CA was changed" ||
     { grep -q "write the new one there" "$work/rotate.log" && pass "tulle ca rotate leaves a user's CA alone" ||

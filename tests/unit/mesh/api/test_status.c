@@ -151,6 +151,60 @@ START_TEST(others_members_stay)
 }
 END_TEST
 
+/* Where schemas keep no messages, the condition still says what is wrong; and as much as fits. */
+START_TEST(warnings_are_in_words)
+{
+    struct arena a = ARENA_INIT;
+    struct findings f;
+    struct status_in in = {.findings = &f, .generation = 1};
+    json_t *next;
+
+    findings_init(&f, &a);
+    findings_add_at(&f, FINDING_UNSUPPORTED, "spec.x", "has no effect");
+    findings_add_at(&f, FINDING_REFERENCE, "spec.host", "is told by ResolvedRefs");
+    findings_add_at(&f, FINDING_PARTIAL, "spec.part", "is a note");
+    findings_add_at(&f, FINDING_SUSPECT, "spec.y", "is hardly meant");
+    next = status_build(&in, NULL);
+    ck_assert_str_eq(field(condition(next, "Accepted"), "message"),
+                     "In force, with 3 warnings: spec.x: has no effect; spec.y: is hardly meant");
+    json_decref(next);
+    for (int i = 0; i < 20; i++)
+        findings_add_at(&f, FINDING_SUSPECT, "spec.z", "%0300d", i);
+    next = status_build(&in, NULL);
+    ck_assert_uint_gt(strlen(field(condition(next, "Accepted"), "message")), 600);
+    ck_assert_uint_lt(strlen(field(condition(next, "Accepted"), "message")), 800);
+    ck_assert_ptr_nonnull(strstr(field(condition(next, "Accepted"), "message"), "; ..."));
+    json_decref(next);
+    arena_fini(&a);
+}
+END_TEST
+
+static const struct {
+    const char *had, *next;
+    bool same;
+} kept[] = {
+    {"{}", "{validationMessages: []}", true},
+    {"{validationMessages: [{type: {code: A}, level: ERROR}]}",
+     "{validationMessages: [{type: {code: A}, level: ERROR, path: p, message: m}]}", true},
+    {"{validationMessages: [{type: {code: A}, level: ERROR}]}",
+     "{validationMessages: [{type: {code: B}, level: ERROR, path: p, message: m}]}", false},
+    {"{validationMessages: [{type: {code: A}, level: ERROR}]}", "{validationMessages: []}", false},
+    {"{}", "{validationMessages: [{type: {code: A}, level: ERROR, path: p, message: m}]}", false},
+    {"{validationMessages: [{type: {code: A}, level: ERROR, path: p, message: m}]}",
+     "{validationMessages: [{type: {code: A}, level: ERROR, path: p, message: n}]}", false},
+    {"{state: a, validationMessages: []}", "{state: b, validationMessages: []}", false},
+};
+
+START_TEST(messages_that_the_schema_cuts)
+{
+    json_t *had = object_of(NULL, kept[_i].had), *next = object_of(NULL, kept[_i].next);
+
+    ck_assert(status_same(had, next) == kept[_i].same);
+    json_decref(had);
+    json_decref(next);
+}
+END_TEST
+
 START_TEST(out_of_memory)
 {
     struct arena a = ARENA_INIT;
@@ -178,5 +232,7 @@ TESTS(status)
     tcase_add_test(tc, transition_time_moves_with_the_status_alone);
     tcase_add_test(tc, same_but_for_times);
     tcase_add_test(tc, others_members_stay);
+    tcase_add_test(tc, warnings_are_in_words);
+    tcase_add_loop_test(tc, messages_that_the_schema_cuts, 0, N_OF(kept));
     tcase_add_test(tc, out_of_memory);
 }
