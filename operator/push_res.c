@@ -129,15 +129,13 @@ static int res_enter(struct push *p, struct res *r, const struct client *c, unsi
  * client apart is its own, too. */
 static struct res *res_find(struct push *p, const struct client *c, enum prog_kind kind, struct slice key)
 {
-    static const uint8_t own[] = {COMPILE_LOOKS_POD}, names[] = {0, COMPILE_LOOKS_NAMESPACE},
-                         service[] = {0, COMPILE_LOOKS_NAMESPACE, COMPILE_LOOKS_LABELS,
+    static const uint8_t own[] = {COMPILE_LOOKS_POD}, everybody[] = {0},
+                         some[] = {0, COMPILE_LOOKS_NAMESPACE, COMPILE_LOOKS_LABELS,
                                       COMPILE_LOOKS_NAMESPACE | COMPILE_LOOKS_LABELS};
     bool of_pod = kind == PROG_INBOUND || kind == PROG_LISTENERS || kind == PROG_CREDENTIAL;
-    const uint8_t *looks = of_pod ? own : kind == PROG_NAMES ? names : service;
-    size_t n = of_pod                 ? N_OF(own)
-               : kind == PROG_NAMES   ? N_OF(names)
-               : kind == PROG_SERVICE ? N_OF(service)
-                                      : 1;
+    bool of_all = kind == PROG_ENDPOINTS || kind == PROG_WORKLOAD;
+    const uint8_t *looks = of_pod ? own : of_all ? everybody : some;
+    size_t n = of_pod ? N_OF(own) : of_all ? N_OF(everybody) : N_OF(some);
     for (size_t i = 0; i < n; i++) {
         char id[ID_MAX];
         size_t at, len = id_make(id, c, kind, looks[i], key, &at);

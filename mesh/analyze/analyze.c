@@ -940,6 +940,7 @@ static void object(struct an *an)
         r.own = &an->o->sc->selector, r.selector = sc_selector, r.kind = FINDING_SIDECARS;
         r.path = "spec.workloadSelector";
         index_each_object(an->x, INDEX_SC, rival_check, &r);
+        an_sidecar(an);
         break;
     case INDEX_TE:
         selector(an, &an->o->te->selector, true, "spec.selector");

@@ -42,6 +42,7 @@ void an_each_pod_of(struct an *an, const struct ix_service *s, an_pod_fn *fn, vo
 
 void an_mtls_dr(struct an *an);
 void an_mtls_pa(struct an *an);
+void an_sidecar(struct an *an);
 void an_service(struct an *an, const struct ix_service *s);
 void an_mixed(struct an *an, const struct ix_service *s); /* pods with and without sidecar */
 void an_namespace(struct an *an, struct slice name);

@@ -125,7 +125,7 @@ static struct target follow(struct cc *c, struct target t, uint32_t port)
 {
     for (int hops = 0; hops < 4 && t.kind == TARGET_SERVICE && t.svc->external; hops++) {
         struct target next = t.svc->external_name
-                                 ? target_of_host(c, istr_slice(t.svc->external_name), port)
+                                 ? target_of_destination(c, istr_slice(t.svc->external_name), port)
                                  : (struct target){0};
 
         if (next.kind == TARGET_NONE)
@@ -161,7 +161,8 @@ static void fill(struct cc *c, const struct builder *b, const struct target *t,
 uint32_t cluster_for(struct cc *c, struct builder *b, struct slice host, uint32_t port,
                      struct slice subset, const struct ix_object *vs, struct slice path)
 {
-    struct target t = follow(c, target_of_host(c, host, port ? port : b->port), port ? port : b->port);
+    uint32_t at = port ? port : b->port;
+    struct target t = follow(c, b->gate ? target_of_host(c, host, at) : target_of_destination(c, host, at), at);
     struct target_port p = {0};
     struct prog_cluster *to, one = {0};
     bool found;

@@ -16,6 +16,9 @@ struct cc {
     unsigned looks;
     struct arena *a;
     enum prog_state state;
+    const struct ix_object *sidecar; /* by scope_sidecar only */
+    enum { SCOPE_OFF, SCOPE_CALL, SCOPE_DESTINATION } scope; /* how target_of_host looks at it */
+    bool sidecar_known;
     bool nomem;
     struct origin *origins;
     struct compile_problem *problems;
@@ -83,13 +86,27 @@ struct target_port {
 /* What a fully qualified host is to this client: a Service or ServiceEntry. Of ServiceEntries the oldest
  * that has the port; the oldest where none has, or port is 0. */
 struct target target_of_host(struct cc *c, struct slice host, uint32_t port);
+/* The same for what a route leads to: what the client's Sidecar lets it see first, else what there is. */
+struct target target_of_destination(struct cc *c, struct slice host, uint32_t port);
 /* What an authority's host, possibly short, is to this client. */
 struct target target_of_authority(struct cc *c, struct slice host, uint32_t port);
 struct target target_of_ip(struct cc *c, const struct ipaddr *ip, uint32_t port);
 /* The port of that number; 0: the only port there is. False when there is none. */
 bool target_port_find(const struct target *t, uint32_t port, struct target_port *ret);
 /* The VirtualService in force for the host in this client's sidecar; NULL: none. */
-const struct ix_object *target_vs(struct cc *c, struct slice host);
+const struct ix_object *target_vs(struct cc *c, struct slice host, uint32_t port);
+
+/* --- Sidecars (scope.c) --- */
+/* The Sidecar that holds for the client; NULL: none. */
+const struct ix_object *scope_sidecar(struct cc *c);
+/* Does it let the client see a host of a Service or ServiceEntry in `ns`, called on this port (0: some)? */
+bool scope_sees(struct cc *c, struct slice ns, struct slice host, uint32_t port);
+/* ...a VirtualService by one of its hosts? */
+bool scope_sees_vs(struct cc *c, const struct ix_object *vs, struct slice host, uint32_t port);
+/* ...a pod by its address? As it sees the Services that the pod serves. */
+bool scope_sees_pod(struct cc *c, const struct ix_pod *pod);
+/* Does a VirtualService that the client sees lead to the host? */
+bool scope_leads_to(struct cc *c, struct slice host, uint32_t port);
 
 /* --- clusters (cluster.c) --- */
 struct gate;

@@ -316,6 +316,8 @@ struct prog *compile_inbound(struct cc *c)
         return NULL;
     in->mtls = mtls_of(compile_mtls_mode(c->x, pod, 0, NULL));
     pa_origins(c, pod);
+    if (scope_sidecar(c))
+        cc_origin(c, INDEX_SC, scope_sidecar(c)->meta);
     ports(c, pod, in);
     policies_in(c, pod, root, in, &cap);
     tokens_in(c, pod, root, in, &cap);

@@ -126,6 +126,15 @@ static void pod_ranges(struct cc *c, struct prog_settings *s)
     s->n_pod_cidrs = n;
 }
 
+/* A Sidecar's word goes before the mesh's. */
+static bool registry_only(struct cc *c)
+{
+    const struct ix_object *o = scope_sidecar(c);
+
+    return o && o->sc->outbound ? o->sc->outbound == SC_REGISTRY_ONLY
+                                : c->mesh->outbound == MESH_REGISTRY_ONLY;
+}
+
 struct prog *compile_settings(struct cc *c)
 {
     struct prog_settings *s = cc_prog(c, PROG_SETTINGS, sizeof *s);
@@ -143,7 +152,7 @@ struct prog *compile_settings(struct cc *c)
     s->roots_pem = cc_copy(c, c->in->roots_pem);
     s->issuer = c->in->issuer;
     s->renew_within_s = c->in->renew_within_s;
-    s->registry_only = m->outbound == MESH_REGISTRY_ONLY;
+    s->registry_only = registry_only(c);
     s->path_merge_slashes = m->path_normalization == MESH_PATH_MERGE_SLASHES;
     s->discovery_wait_ms = cc_ms(m->discovery_wait_ns);
     s->drain_ms = cc_ms(m->proxy.drain_ns);
@@ -195,7 +204,8 @@ static bool says_where(struct cc *c, const struct ix_object *o, struct slice hos
     const struct ix_objects *l = index_se_of(c->x, host);
 
     for (uint32_t i = 0; l && i < l->n && l->p[i] != o; i++)
-        if (cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns))
+        if (cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns) &&
+            scope_sees(c, l->p[i]->meta->ns, host, 0))
             return false;
     return true;
 }
@@ -213,7 +223,9 @@ static bool se_names(void *user, const struct ix_object *o)
     for (uint32_t i = 0; i < o->n_hosts; i++) {
         struct ipaddr own[2];
 
-        if (!capturable(s->c, o->hosts[i]) || !says_where(s->c, o, o->hosts[i]))
+        if (!capturable(s->c, o->hosts[i]) || !says_where(s->c, o, o->hosts[i]) ||
+            !(scope_sees(s->c, o->meta->ns, o->hosts[i], 0) ||
+              scope_leads_to(s->c, o->hosts[i], 0)))
             continue;
         if (n)
             add_name(s, o->hosts[i], ips, n);
@@ -237,7 +249,8 @@ static bool vs_names(void *user, const struct ix_object *o)
         return true;
     for (uint32_t i = 0; i < o->n_hosts; i++)
         if (capturable(c, o->hosts[i]) && !index_host_known(c->x, o->hosts[i]) &&
-            (n = index_addresses_of(c->x, o->hosts[i], own)) && index_vs_resolves(c->x, o)) {
+            (n = index_addresses_of(c->x, o->hosts[i], own)) && index_vs_resolves(c->x, o) &&
+            scope_sees_vs(c, o, o->hosts[i], 0)) {
             cc_origin(c, INDEX_VS, o->meta);
             add_name(s, o->hosts[i], own, n);
         }

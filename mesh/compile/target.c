@@ -10,6 +10,13 @@ static bool has_port(const struct se *se, uint32_t port)
     return false;
 }
 
+/* May the client see an object's host, as far as its Sidecar says? */
+static bool in_scope(struct cc *c, struct slice ns, struct slice host, uint32_t port)
+{
+    return c->scope == SCOPE_OFF || scope_sees(c, ns, host, port) ||
+           (c->scope == SCOPE_CALL && scope_leads_to(c, host, port));
+}
+
 /* The ServiceEntry of exactly this host or pattern that the client may see: the oldest with the port.
  * *first (unless it is set) gets the oldest. */
 static const struct ix_object *se_of(struct cc *c, struct slice pattern, uint32_t port,
@@ -19,7 +26,8 @@ static const struct ix_object *se_of(struct cc *c, struct slice pattern, uint32_
 
     cc_dep(c, INDEX_TOKEN_SE(pattern));
     for (uint32_t i = 0; l && i < l->n; i++) {
-        if (!cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns))
+        if (!cc_visible(c, &l->p[i]->se->export_to, l->p[i]->meta->ns) ||
+            !in_scope(c, l->p[i]->meta->ns, pattern, port))
             continue;
         if (!*first)
             *first = l->p[i];
@@ -29,7 +37,7 @@ static const struct ix_object *se_of(struct cc *c, struct slice pattern, uint32_
     return NULL;
 }
 
-static const struct ix_service *service_of(struct cc *c, struct slice host)
+static const struct ix_service *service_of(struct cc *c, struct slice host, uint32_t port)
 {
     const struct ix_service *s;
     struct slice name, ns;
@@ -38,7 +46,8 @@ static const struct ix_service *service_of(struct cc *c, struct slice host)
         return NULL;
     cc_dep(c, INDEX_TOKEN_SERVICE(ns, name));
     s = index_service(c->x, ns, name);
-    return s && s->known && cc_visible(c, &s->export_to, ns) ? s : NULL;
+    return s && s->known && cc_visible(c, &s->export_to, ns) && in_scope(c, ns, host, port) ? s
+                                                                                             : NULL;
 }
 
 struct target target_of_host(struct cc *c, struct slice host, uint32_t port)
@@ -47,7 +56,7 @@ struct target target_of_host(struct cc *c, struct slice host, uint32_t port)
     const struct ix_object *first = NULL;
     struct slice pattern = SLICE_NULL;
 
-    t.svc = service_of(c, host);
+    t.svc = service_of(c, host, port);
     if (t.svc) {
         t.kind = TARGET_SERVICE;
         t.ns = istr_slice(t.svc->ns);
@@ -64,6 +73,16 @@ struct target target_of_host(struct cc *c, struct slice host, uint32_t port)
     return t;
 }
 
+struct target target_of_destination(struct cc *c, struct slice host, uint32_t port)
+{
+    struct target t;
+
+    c->scope = SCOPE_DESTINATION;
+    t = target_of_host(c, host, port);
+    c->scope = SCOPE_OFF;
+    return t.kind == TARGET_NONE && scope_sidecar(c) ? target_of_host(c, host, port) : t;
+}
+
 /* May a VirtualService give this client a host that is no Service? */
 static bool may_own(struct cc *c, const struct ix_object *vs)
 {
@@ -71,7 +90,7 @@ static bool may_own(struct cc *c, const struct ix_object *vs)
            slice_eq(vs->meta->ns, cc_ns(c));
 }
 
-const struct ix_object *target_vs(struct cc *c, struct slice host)
+const struct ix_object *target_vs(struct cc *c, struct slice host, uint32_t port)
 {
     struct slice pattern = SLICE_NULL;
 
@@ -83,7 +102,8 @@ const struct ix_object *target_vs(struct cc *c, struct slice host)
         for (uint32_t i = 0; l && i < l->n; i++) {
             const struct ix_object *o = l->p[i];
 
-            if (!o->vs->mesh || !cc_visible(c, &o->vs->export_to, o->meta->ns))
+            if (!o->vs->mesh || !cc_visible(c, &o->vs->export_to, o->meta->ns) ||
+                !scope_sees_vs(c, o, pattern, port))
                 continue;
             if (!winner) {
                 winner = o;
@@ -128,14 +148,16 @@ struct target target_of_authority(struct cc *c, struct slice host, uint32_t port
     uint32_t n = candidates(c, host, v);
 
     for (uint32_t i = 0; i < n && !c->nomem; i++) {
+        c->scope = SCOPE_CALL;
         t = target_of_host(c, v[i], port);
+        c->scope = SCOPE_OFF;
         if (t.kind != TARGET_NONE) {
-            t.vs = target_vs(c, t.host);
+            t.vs = target_vs(c, t.host, port);
             return t;
         }
     }
     for (uint32_t i = 0; i < n && !c->nomem; i++) {
-        const struct ix_object *vs = target_vs(c, v[i]);
+        const struct ix_object *vs = target_vs(c, v[i], port);
 
         if (vs && may_own(c, vs))
             return (struct target){
@@ -154,7 +176,9 @@ static bool sees(void *user, const struct ix_object *o)
     struct seen *s = user;
 
     return o->n_hosts && has_port(o->se, s->port) &&
-           cc_visible(s->c, &o->se->export_to, o->meta->ns);
+           cc_visible(s->c, &o->se->export_to, o->meta->ns) &&
+           (scope_sees(s->c, o->meta->ns, o->hosts[0], s->port) ||
+            scope_leads_to(s->c, o->hosts[0], s->port));
 }
 
 /* A pod's own address goes before the range that it lies in. */
@@ -191,6 +215,8 @@ struct target target_of_ip(struct cc *c, const struct ipaddr *ip, uint32_t port)
     t.pod = index_pod_by_ip(c->x, ip);
     if (!t.pod)
         return target_of_range(&s, ip);
+    if (!scope_sees_pod(c, t.pod))
+        return (struct target){.kind = TARGET_NONE};
     t.kind = TARGET_POD;
     t.ns = istr_slice(t.pod->ns);
     return t;

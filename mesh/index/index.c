@@ -185,6 +185,7 @@ static void free_core(struct index *x)
         mem_free(n->ap.p);
         mem_free(n->ra.p);
         mem_free(n->we.p);
+        mem_free(n->sc.p);
         intern_drop_labels(&x->names, n->labels);
         intern_drop(&x->names, n->name);
         mem_free(n);

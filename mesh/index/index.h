@@ -116,6 +116,8 @@ uint64_t index_token(const char *what, struct slice a, struct slice b);
 #define INDEX_TOKEN_PA(ns) index_token("pa", ns, SLICE_NULL)
 #define INDEX_TOKEN_AP(ns) index_token("ap", ns, SLICE_NULL)
 #define INDEX_TOKEN_RA(ns) index_token("ra", ns, SLICE_NULL)
+#define INDEX_TOKEN_SC(ns) index_token("sc", ns, SLICE_NULL)
+#define INDEX_TOKEN_SIDECARS index_token("sidecars", SLICE_NULL, SLICE_NULL) /* whether there is any */
 #define INDEX_TOKEN_GATEWAYS index_token("gateways", SLICE_NULL, SLICE_NULL) /* any Gateway */
 #define INDEX_TOKEN_GATEWAY_VS index_token("gateway-vs", SLICE_NULL, SLICE_NULL) /* any that is bound */
 #define INDEX_TOKEN_RULES(ns) index_token("rules", ns, SLICE_NULL) /* any DestinationRule there */
@@ -250,6 +252,9 @@ const struct ix_objects *index_se_of(const struct index *x, struct slice host);
 const struct ix_objects *index_pa_of(const struct index *x, struct slice ns);
 const struct ix_objects *index_ap_of(const struct index *x, struct slice ns);
 const struct ix_objects *index_ra_of(const struct index *x, struct slice ns);
+const struct ix_objects *index_sc_of(const struct index *x, struct slice ns);
+/* Is there an object of this kind at all? Not for core kinds. */
+bool index_any(const struct index *x, enum index_kind kind);
 const struct ix_secret *index_secret(const struct index *x, struct slice ns, struct slice name);
 const struct ix_object *index_object(const struct index *x, enum index_kind kind, struct slice ns,
                                      struct slice name);

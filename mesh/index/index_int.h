@@ -58,7 +58,7 @@ struct ix_ns {
     const struct istr *name;
     const struct ilabels *labels;
     struct ix_service *services;
-    struct ix_objects pa, ap, ra, we;
+    struct ix_objects pa, ap, ra, we, sc;
 };
 struct ix_node {
     struct arena arena;

@@ -134,12 +134,24 @@ static int resolve_hosts(const struct index *x, struct ix_object *o)
 /* The list of its namespace for kinds that are found so. */
 static struct ix_objects *ns_list(struct ix_ns *n, enum index_kind kind)
 {
-    return kind == INDEX_PA ? &n->pa : kind == INDEX_AP ? &n->ap : kind == INDEX_RA ? &n->ra : &n->we;
+    switch (kind) {
+    case INDEX_PA:
+        return &n->pa;
+    case INDEX_AP:
+        return &n->ap;
+    case INDEX_RA:
+        return &n->ra;
+    case INDEX_SC:
+        return &n->sc;
+    default:
+        return &n->we;
+    }
 }
 
 static bool by_namespace(enum index_kind kind)
 {
-    return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA || kind == INDEX_WE;
+    return kind == INDEX_PA || kind == INDEX_AP || kind == INDEX_RA || kind == INDEX_WE ||
+           kind == INDEX_SC;
 }
 
 /* Is some address a range? */
@@ -199,10 +211,14 @@ static void note_object(const struct index *x, struct index_changes *c, const st
     case INDEX_RA:
         note(c, INDEX_TOKEN_RA(o->meta->ns));
         break;
+    case INDEX_SC:
+        note(c, INDEX_TOKEN_SC(o->meta->ns));
+        if (x->objects[INDEX_SC].n == 1) /* the first, the last that goes, or the only one changes */
+            note(c, INDEX_TOKEN_SIDECARS);
+        break;
     default:
         break;
     }
-    (void)x;
 }
 
 /* Address number i of a ServiceEntry or WorkloadEntry (len 0: a range or a name); false at the end. */
@@ -530,6 +546,18 @@ const struct ix_objects *index_we_of(const struct index *x, struct slice ns)
     const struct ix_ns *n = ns_find(x, ns);
 
     return n && n->we.n ? &n->we : NULL;
+}
+
+const struct ix_objects *index_sc_of(const struct index *x, struct slice ns)
+{
+    const struct ix_ns *n = ns_find(x, ns);
+
+    return n && n->sc.n ? &n->sc : NULL;
+}
+
+bool index_any(const struct index *x, enum index_kind kind)
+{
+    return x->objects[kind].n > 0;
 }
 
 const struct ix_objects *index_ra_of(const struct index *x, struct slice ns)

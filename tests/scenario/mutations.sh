@@ -36,6 +36,8 @@ mirror-share-ignored^mirror^mesh/match/route.h^    return (uint64_t)dice * 10000
 cors-preflight-forwarded^cors^proxy/stream.c^    if (v != CORS_PREFLIGHT && v != CORS_PREFLIGHT_UNMATCHED)^    if (v != CORS_PREFLIGHT || origin.len)
 cors-answer-bare^cors^proxy/stream.c^    if (s->cors_origin.len)\n        cors_apply(head,^    if (!s)\n        cors_apply(head,
 fault-grpc-plain^fault^proxy/stream.c^struct reply r = {.status = status, .grpc = grpc, .text^struct reply r = {.status = status, .grpc = grpc - 15, .text
+scope-sees-all^scope^mesh/compile/scope.c^    if (!o || !o->sc->n_egress)\n        return true;\n    for (uint32_t i = 0; i < o->sc->n_egress; i++)^    if (c)\n        return true;\n    for (uint32_t i = 0; i < o->sc->n_egress; i++)
+scope-policy-off^scope^mesh/compile/settings.c^    return o && o->sc->outbound ?^    return o && !o->sc ?
 registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)

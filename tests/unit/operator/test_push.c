@@ -460,6 +460,56 @@ START_TEST(those_who_see_the_same_share)
 }
 END_TEST
 
+/* A Sidecar reaches the one that it selects; the others are told nothing. */
+START_TEST(a_sidecar_reaches_whom_it_selects)
+{
+    static const char *const pods[][3] = {
+        {"shop", "front-1", "front"}, {"shop", "back-1", "back"}, {"bank", "front-1", "front"}};
+    struct side p[3];
+    char id[3][80];
+    const struct wire_hello usual = hello;
+
+    setup();
+    service_put();
+    for (size_t i = 0; i < N_OF(p); i++) {
+        pod_put(pods[i][0], pods[i][1], pods[i][2]);
+        snprintf(id[i], sizeof id[i], "spiffe://cluster.local/ns/%s/sa/front", pods[i][0]);
+        hello = (struct wire_hello){.pod = slice_str(pods[i][1]), .namespace_ = slice_str(pods[i][0])};
+        dial(&p[i], id[i]);
+        want(&p[i], true, PROG_SERVICE, WEB, SLICE_NULL);
+        ack(&p[i]);
+        want(&p[i], false, PROG_SETTINGS, "", SLICE_NULL);
+        ack(&p[i]);
+        p[i].n_got = 0;
+    }
+    hello = usual;
+    for (int round = 0; round < 2; round++) {
+        put(INDEX_SC, "{\"metadata\":{\"name\":\"back\",\"namespace\":\"shop\"},\"spec\":{"
+                      "\"workloadSelector\":{\"labels\":{\"app\":\"back\"}},\"egress\":[{\"hosts\":"
+                      "[\"~/*\"]}],\"outboundTrafficPolicy\":{\"mode\":\"REGISTRY_ONLY\"}}}");
+        turn(120);
+        ck_assert_uint_eq(p[0].n_got, 0);
+        ck_assert_uint_eq(p[1].n_got, 2);
+        ck_assert_uint_eq(p[2].n_got, 0);
+        ck_assert_int_eq(last(&p[1], PROG_SERVICE, WEB)->state, PROG_ABSENT);
+        ck_assert_int_eq(last(&p[1], PROG_SETTINGS, "")->state, PROG_VALUE);
+        ack(&p[1]);
+        model_remove(&model, INDEX_SC, SL("shop"), SL("back"));
+        turn(120);
+        ck_assert_uint_eq(p[0].n_got, 0);
+        ck_assert_uint_eq(p[1].n_got, 4);
+        ck_assert_uint_eq(p[2].n_got, 0);
+        ck_assert_int_eq(last(&p[1], PROG_SERVICE, WEB)->state, PROG_VALUE);
+        ack(&p[1]);
+        ck_assert_uint_eq(push_stats(push).resources, 2); /* all share again */
+        p[1].n_got = 0;
+    }
+    for (size_t i = 0; i < N_OF(p); i++)
+        hang_up(&p[i]);
+    teardown();
+}
+END_TEST
+
 START_TEST(what_is_absent_is_pushed_when_it_appears)
 {
     struct side p;
@@ -868,6 +918,7 @@ TESTS(push)
     tcase_add_test(tc, a_stream_ends_with_its_certificate);
     tcase_add_test(tc, a_pod_with_other_labels_comes_anew);
     tcase_add_loop_test(tc, those_who_see_the_same_share, 0, N_OF(shares));
+    tcase_add_test(tc, a_sidecar_reaches_whom_it_selects);
     tcase_add_test(tc, what_is_absent_is_pushed_when_it_appears);
     tcase_add_test(tc, an_unchanged_reconnect_moves_next_to_nothing);
     tcase_add_test(tc, acknowledgements_are_counted_by_object);

@@ -100,6 +100,7 @@ END_TEST
     "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"                                   \
     "metadata: {name: api, namespace: shop}\nspec: {hosts: [api], "
 #define DR_HEAD "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: api, "
+#define SC_HEAD "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x, "
 #define API "api.shop.svc.cluster.local:81"
 enum { NOTHING = 0, NS = COMPILE_LOOKS_NAMESPACE, LABELS = COMPILE_LOOKS_LABELS };
 static const struct {
@@ -132,6 +133,12 @@ static const struct {
     {DR_HEAD "namespace: bank}\nspec: {host: api.shop.svc.cluster.local}", PROG_SERVICE, API, NS},
     {DR_HEAD "namespace: shop}\nspec: {host: api, exportTo: [bank]}", PROG_SERVICE, API, NS},
     {DR_HEAD "namespace: shop}\nspec: {host: api, workloadSelector: {matchLabels: {a: b}}}",
+     PROG_SERVICE, API, NS | LABELS},
+    /* As soon as there is a Sidecar it matters where a client is; labels, where one selects. */
+    {SC_HEAD "namespace: bank}\nspec: {egress: [{hosts: ['~/*']}]}", PROG_SERVICE, API, NS},
+    {SC_HEAD "namespace: shop}\nspec: {egress: [{hosts: [./*]}]}", PROG_SETTINGS, "", NS},
+    {SC_HEAD "namespace: shop}\nspec: {egress: [{hosts: [./*]}]}", PROG_NAMES, "", NOTHING},
+    {SC_HEAD "namespace: shop}\nspec: {workloadSelector: {labels: {a: b}}, egress: [{hosts: ['~/*']}]}",
      PROG_SERVICE, API, NS | LABELS},
     /* Two places: whose holds depends on who asks. */
     {DR_HEAD "namespace: shop}\nspec: {host: api}\n---\n" DR_HEAD
