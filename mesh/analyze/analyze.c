@@ -457,7 +457,7 @@ static void dr(struct an *an)
  * ------------------------------------------------------------------------------- */
 
 /* In the root namespace a selector takes pods of all namespaces. */
-static void selector(struct an *an, const struct api_selector *s, bool root_is_all,
+void an_selector(struct an *an, const struct api_selector *s, bool root_is_all,
                      const char *path)
 {
     struct slice ns = an->o->meta->ns;
@@ -715,7 +715,7 @@ static void ap(struct an *an)
 {
     const struct ap *p = an->o->ap;
 
-    selector(an, &p->selector, true, "spec.selector");
+    an_selector(an, &p->selector, true, "spec.selector");
     if (!p->target_refs.n && p->action != AP_AUDIT)
         opaque_ports(an);
     for (uint32_t i = 0; i < p->n_rules; i++)
@@ -781,126 +781,6 @@ static void gw(struct an *an)
     index_each_object(an->x, INDEX_GW, gateway_rival, an);
 }
 
-/* --- ServiceEntry
- * --------------------------------------------------------------------------------------- */
-
-/* Does some namespace see both? */
-static bool seen_together(const struct ix_object *a, const struct ix_object *b)
-{
-    const struct api_strings *x = &a->se->export_to, *y = &b->se->export_to;
-
-    if (!x->n || !y->n || api_strings_has(x, SL("*")) || api_strings_has(y, SL("*")))
-        return !api_strings_has(x, SL("~")) && !api_strings_has(y, SL("~"));
-    for (uint32_t i = 0; i < x->n; i++) {
-        struct slice ns = slice_is(x->p[i], ".") ? a->meta->ns : x->p[i];
-
-        if (!slice_is(ns, "~") && index_visible(y, b->meta->ns, ns))
-            return true;
-    }
-    return false;
-}
-
-/* A port that both have; 0: none. */
-static uint32_t common_port(const struct se *a, const struct se *b, bool tcp)
-{
-    for (uint32_t i = 0; i < a->ports.n; i++)
-        for (uint32_t k = 0; k < b->ports.n; k++)
-            if (a->ports.p[i].number == b->ports.p[k].number &&
-                (!tcp || compile_protocol(a->ports.p[i].protocol, a->ports.p[i].name,
-                                          (uint16_t)a->ports.p[i].number) == PROG_TCP))
-                return a->ports.p[i].number;
-    return 0;
-}
-
-/* TCP knows but the address. */
-static void se_address(struct an *an, uint32_t i)
-{
-    struct ipaddr ip;
-
-    if (!ip_parse(an->o->se->addresses.p[i], &ip))
-        return;
-    for (const struct ix_object *o = NULL;
-         (o = index_se_by_ip(an->x, &ip, o)) && o != an->o;) {
-        uint32_t port = seen_together(o, an->o) ? common_port(an->o->se, o->se, true) : 0;
-
-        if (!port)
-            continue;
-        an_add(an, FINDING_CONFLICT, an_path(an, "spec.addresses[%u]", i),
-               "the older ServiceEntry %.*s/%.*s has the address and TCP port %u, and holds: give "
-               "each its own address, or none",
-               SL_FMT(o->meta->ns), SL_FMT(o->meta->name), port);
-        return;
-    }
-}
-
-static void se_host(struct an *an, uint32_t i)
-{
-    struct slice host = an->o->hosts[i];
-    const struct ix_objects *l = index_se_of(an->x, host);
-    const char *path = an_path(an, "spec.hosts[%u]", i);
-
-    if (index_service_by_host(an->x, host)) {
-        an_add(an, FINDING_CONFLICT, path,
-               "a Service has the host %.*s, and holds: name another host", SL_FMT(host));
-        return;
-    }
-    for (uint32_t k = 0; l && k < l->n && l->p[k] != an->o; k++)
-        if (seen_together(l->p[k], an->o) && common_port(an->o->se, l->p[k]->se, false)) {
-            an_add(an, FINDING_CONFLICT, path,
-                   "port %u of host %.*s belongs to the older ServiceEntry %.*s/%.*s, which holds "
-                   "where both are seen: put the endpoints into one object",
-                   common_port(an->o->se, l->p[k]->se, false), SL_FMT(host),
-                   SL_FMT(l->p[k]->meta->ns), SL_FMT(l->p[k]->meta->name));
-            return;
-        }
-}
-
-static void se(struct an *an)
-{
-    const struct api_selector *s = &an->o->se->workload_selector;
-    const struct ix_objects *l = s->set ? index_we_of(an->x, an->o->meta->ns) : NULL;
-    bool any = false;
-
-    for (uint32_t i = 0; l && i < l->n && !any; i++)
-        any = !l->p[i]->invalid && api_map_covers(&l->p[i]->we->endpoint.labels, &s->labels);
-    if (!any)
-        selector(an, s, false, "spec.workloadSelector");
-    for (uint32_t i = 0; i < an->o->n_hosts; i++)
-        se_host(an, i);
-    for (uint32_t i = 0; i < an->o->se->addresses.n; i++)
-        se_address(an, i);
-}
-
-/* A WorkloadEntry is called as what selects it. */
-struct selecting {
-    const struct ix_object *we;
-    bool found;
-};
-
-static bool seek_selecting(void *user, const struct ix_object *o)
-{
-    struct selecting *s = user;
-
-    s->found = !o->invalid && o->se->workload_selector.set &&
-               slice_eq(o->meta->ns, s->we->meta->ns) &&
-               api_map_covers(&s->we->we->endpoint.labels, &o->se->workload_selector.labels);
-    return !s->found;
-}
-
-static void we(struct an *an)
-{
-    struct selecting s = {an->o, false};
-
-    for (const struct ix_service *v = index_services(an->x, an->o->meta->ns); v; v = v->next)
-        s.found |= v->known && index_entry_selected(an->o, v->selector);
-    if (!s.found)
-        index_each_object(an->x, INDEX_SE, seek_selecting, &s);
-    if (!s.found && !an->partial)
-        an_add(an, FINDING_SUSPECT, "spec.labels",
-               "no Service or ServiceEntry of namespace %.*s selects these labels: nobody calls it",
-               SL_FMT(an->o->meta->ns));
-}
-
 /* --- */
 
 static void object(struct an *an)
@@ -915,13 +795,13 @@ static void object(struct an *an)
         dr(an);
         break;
     case INDEX_SE:
-        se(an);
+        an_se(an);
         break;
     case INDEX_WE:
-        we(an);
+        an_we(an);
         break;
     case INDEX_PA:
-        selector(an, &an->o->pa->selector, false, "spec.selector");
+        an_selector(an, &an->o->pa->selector, false, "spec.selector");
         r.own = &an->o->pa->selector, r.selector = pa_selector, r.kind = FINDING_CONFLICT;
         index_each_object(an->x, INDEX_PA, rival_check, &r);
         an_mtls_pa(an);
@@ -930,26 +810,26 @@ static void object(struct an *an)
         ap(an);
         break;
     case INDEX_RA:
-        selector(an, &an->o->ra->selector, true, "spec.selector");
+        an_selector(an, &an->o->ra->selector, true, "spec.selector");
         break;
     case INDEX_GW:
         gw(an);
         break;
     case INDEX_SC:
-        selector(an, &an->o->sc->selector, false, "spec.workloadSelector");
+        an_selector(an, &an->o->sc->selector, false, "spec.workloadSelector");
         r.own = &an->o->sc->selector, r.selector = sc_selector, r.kind = FINDING_SIDECARS;
         r.path = "spec.workloadSelector";
         index_each_object(an->x, INDEX_SC, rival_check, &r);
         an_sidecar(an);
         break;
     case INDEX_TE:
-        selector(an, &an->o->te->selector, true, "spec.selector");
+        an_selector(an, &an->o->te->selector, true, "spec.selector");
         r.own = &an->o->te->selector, r.selector = te_selector, r.kind = FINDING_TELEMETRIES;
         if (!an->o->te->target_refs.n)
             index_each_object(an->x, INDEX_TE, rival_check, &r);
         break;
     case INDEX_PC:
-        selector(an, &an->o->pc->selector, true, "spec.selector");
+        an_selector(an, &an->o->pc->selector, true, "spec.selector");
         break;
     default:
         break;

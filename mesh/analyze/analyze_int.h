@@ -40,6 +40,10 @@ static inline bool an_host_found(const struct an_host *h)
 typedef bool an_pod_fn(void *user, const struct ix_pod *p);
 void an_each_pod_of(struct an *an, const struct ix_service *s, an_pod_fn *fn, void *user);
 
+/* Does some pod have the labels? In the root namespace, where `root_is_all`, of any namespace. */
+void an_selector(struct an *an, const struct api_selector *s, bool root_is_all, const char *path);
+void an_se(struct an *an);
+void an_we(struct an *an);
 void an_mtls_dr(struct an *an);
 void an_mtls_pa(struct an *an);
 void an_sidecar(struct an *an);
