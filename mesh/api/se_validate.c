@@ -77,7 +77,8 @@ static void ports(const struct se *se, const struct fpath *spec, struct findings
         }
         if (slice_ieq(p->protocol, SL("tcp")) && se->addresses.n == 0 && !se_wants_address(se))
             findings_add(f, FINDING_NEEDS_ADDRESS, &at,
-                         "TCP without addresses takes in every address on port %u: list addresses",
+                         "TCP without addresses: no connection to port %u is known to be meant for "
+                         "it, list addresses",
                          p->number);
     }
 }
