@@ -84,7 +84,8 @@ class Client:
         return None
 
     def told(self):
-        return ", ".join("%s%s %d (%d bytes)" % (KINDS.get(k, k), "!" if fl & 1 else "", s, len(p))
+        return ", ".join("%s%s %d (%s)" % (KINDS.get(k, k), "!" if fl & 1 else "", s,
+                                           p if k == 7 else "%d bytes" % len(p))
                          for k, fl, s, p in self.seen[-20:])
 
 
@@ -92,9 +93,12 @@ def flood(client, kind, n, authority):
     """An attack. Where streams end by the other side's word, some at a time, as more of them than may be
     open would be another fault."""
     if kind in ("malformed", "made-reset"):
+        # No more than 100 under way, as whoever reads has seen: it is to be a flood of resets, not of streams.
         for i in range(0, n, 50):
             client.send(bytes_of(kind, range(i, i + 50), authority))
-            time.sleep(0.01)
+            end = time.monotonic() + 5
+            while sum(f[0] == 3 for f in client.seen) < i - 50 and time.monotonic() < end:
+                time.sleep(0.005)
     else:
         client.send(bytes_of(kind, range(n), authority))
 
