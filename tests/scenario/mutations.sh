@@ -110,6 +110,8 @@ dns-not-again^dns-entry^proxy/hostnames.c^    loop_timer_in(h->all->loop, &h->ti
 dns-first-of-all^dns-round-robin^proxy/upstream/cluster.c^    bool first = r->c->cfg.dns_first;^    bool first = false;
 mutual-without-a-word^egress-mutual^proxy/upstream/dial.c^        if (!h->mtls && !h->cluster->cfg.subject_alt_names.n)^        if (!h->mtls && !h->cluster)
 dns-names-unsaid^egress-tls^mesh/compile/rule.c^        to->subject_alt_names = cc_copy_strings(c, &t->se->se->subject_alt_names);^
+entries-of-others^workload-entry^mesh/index/entries.c^    return want && !entry->invalid;^    return false;
+entry-weight-lost^workload-entry^mesh/compile/endpoints.c^    to->weight = e->weight.set && e->weight.v ? e->weight.v : 1;^    to->weight = 1;
 dns-unheld^dns-entry^proxy/control_names.c^    bool wait = k->prog && pending(c, k);^    bool wait = false;
 dns-held-for-ever^dns-none^proxy/control_names.c^        if (!k->held || (k->asked_ns > since && pending(c, k)))^        if (!k->held || pending(c, k))
 rotation-unwaited^ca-rotation^operator/rotation.c^           ? bundle_union(slice_str(r->trusted), slice_str(desired->roots))^           ? mem_strdup(r->step == ROTATION_SPREAD ? r->trusted : desired->roots)
