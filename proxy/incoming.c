@@ -140,7 +140,7 @@ static void race_start(struct loop_timer *t)
     if (tcp_pick(w, &in->down.info, in->service, SLICE_NULL, &in->race_host, &why) != ERR_OK)
         return; /* the client's first bytes decide what it is told */
     struct sock_addr src;
-    if (up_dial(in->race_host, UP_ALPN_TCP, worker_dial_source(&in->down.info, &src), &in->race,
+    if (up_dial(in->race_host, UP_ALPN_TCP, worker_dial_source(&in->down.info, &in->race_host->addr, &src), &in->race,
                 &err) < 0) {
         up_host_unref(in->race_host);
         in->race_host = NULL;

@@ -912,9 +912,7 @@ static void inbound_route(struct stream *s)
         stream_reply(s, 431, FLAG_LR, "request_headers_too_large", SLICE_NULL, SLICE_NULL);
         return;
     }
-    char name[48];
-    snprintf(name, sizeof name, "inbound|%u||", sock_addr_port(&s->down->info.orig));
-    s->attempt.cluster = up_cluster_direct(s->worker, name, &s->down->info.orig);
+    s->attempt.cluster = up_cluster_app(s->worker, &s->down->info);
     if (!s->attempt.cluster) {
         stream_reply(s, 503, FLAG_OM, "overload", SLICE_NULL, SLICE_NULL);
         return;

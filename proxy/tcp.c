@@ -342,7 +342,7 @@ static void tcp_dial(struct tcp *s)
 {
     struct err err = {0};
     struct sock_addr src;
-    if (up_dial(s->host, UP_ALPN_TCP, worker_dial_source(&s->down.info, &src), &s->up, &err) < 0) {
+    if (up_dial(s->host, UP_ALPN_TCP, worker_dial_source(&s->down.info, &s->host->addr, &src), &s->up, &err) < 0) {
         s->up = NULL;
         s->failure = err.code == ERR_DENIED ? "endpoint_without_mtls" : err.msg;
         tcp_fail(s, err.code == ERR_DENIED ? FLAG_UH : FLAG_UF,
@@ -377,11 +377,8 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
                                       const struct prog_service *svc, struct slice sni,
                                       const char **ret_why)
 {
-    if (info->inbound) {
-        char name[48];
-        snprintf(name, sizeof name, "inbound|%u||", sock_addr_port(&info->orig));
-        return up_cluster_direct(w, name, &info->orig);
-    }
+    if (info->inbound)
+        return up_cluster_app(w, info);
     if (!svc) {
         if (w->know.settings->registry_only) {
             *ret_why = "blocked_by_registry_only";

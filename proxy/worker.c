@@ -207,9 +207,10 @@ void worker_set_tls(struct worker *w, struct tls_ctx *server, struct tls_ctx *cl
     w->client_tls = client;
 }
 
-const struct sock_addr *worker_dial_source(const struct down_info *info, struct sock_addr *storage)
+const struct sock_addr *worker_dial_source(const struct down_info *info, const struct sock_addr *to,
+                                           struct sock_addr *storage)
 {
-    return info->inbound ? worker_app_source(&info->orig, storage) : NULL;
+    return info->inbound ? worker_app_source(to, storage) : NULL;
 }
 
 const struct sock_addr *worker_app_source(const struct sock_addr *app, struct sock_addr *storage)

@@ -102,4 +102,5 @@ void worker_free(struct worker *w);
  * redirect rules let pass), NULL on the outbound side. Returns `storage` or NULL. */
 const struct sock_addr *worker_app_source(const struct sock_addr *app, struct sock_addr *storage);
 struct down_info;
-const struct sock_addr *worker_dial_source(const struct down_info *info, struct sock_addr *storage);
+const struct sock_addr *worker_dial_source(const struct down_info *info, const struct sock_addr *to,
+                                           struct sock_addr *storage);

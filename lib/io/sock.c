@@ -3,9 +3,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stddef.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* linux/netfilter_ipv4.h and ip6_tables.h collide with libc's headers; both options are 80. */
@@ -228,6 +230,33 @@ int sock_connect(const struct sock_addr *dst, const struct sock_addr *src, struc
     while (rc < 0 && errno == EINTR);
     if (rc < 0 && errno != EINPROGRESS && errno != EALREADY)
         return fail(fd, err, "connect to", dst);
+    return fd;
+}
+
+int sock_connect_unix(const char *path, struct err *err)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    size_t n = strlen(path);
+    int rc, fd;
+
+    if (n == 0 || n >= sizeof un.sun_path)
+        return err_set(err, ERR_INVALID, "no path of a unix socket: %s", path);
+    memcpy(un.sun_path, path, n);
+    if (path[0] == '@')
+        un.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_errno(err, errno, "unix socket");
+    do
+        rc = connect(fd, (const struct sockaddr *)&un,
+                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0) {
+        int errnum = errno;
+
+        close(fd);
+        return err_errno(err, errnum, "connect to %s", path);
+    }
     return fd;
 }
 

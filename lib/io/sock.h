@@ -45,6 +45,9 @@ int sock_listen(const struct sock_addr *a, bool reuseport, int backlog, struct e
 /* Start a TCP connect from `src` (NULL: any). TCP_NODELAY set. Returns the fd (connecting or
  * connected) or -1; the end of the attempt shows as writability, its result in sock_error. */
 int sock_connect(const struct sock_addr *dst, const struct sock_addr *src, struct err *err);
+/* The same to a unix socket: "/path", or "@name" of the abstract namespace. -1 also for a path that is too
+ * long, and while its backlog is full. */
+int sock_connect_unix(const char *path, struct err *err);
 int sock_udp_bind(const struct sock_addr *a, struct err *err);
 /* Probe the peer of an idle connection: after `time_s`, each `interval_s`, until `probes` in a row stayed
  * unanswered; 0 for the system's. Best effort. */

@@ -162,6 +162,75 @@ static void ports(struct cc *c, const struct ix_pod *pod, struct prog_inbound *i
     in->n_ports = n;
 }
 
+/* --- Sidecar ingress --------------------------------------------------------------------------------- */
+static struct prog_inbound_port *port_of(struct prog_inbound *in, uint32_t port)
+{
+    for (uint32_t i = 0; i < in->n_ports; i++)
+        if (in->ports[i].port == port)
+            return &in->ports[i];
+    return NULL;
+}
+
+/* What its ports speak and where the application is; the rest stays as Services and PeerAuthentications
+ * have it. */
+static void ingress(struct cc *c, const struct ix_pod *pod, struct prog_inbound *in)
+{
+    const struct ix_object *o = scope_sidecar(c);
+    uint32_t cap = in->n_ports;
+
+    for (uint32_t i = 0; o && i < o->sc->n_ingress; i++) {
+        const struct sc_ingress *from = &o->sc->ingress[i];
+        struct prog_inbound_port *to;
+
+        if (!port_of(in, from->port.number))
+            add_port(c, in, &cap, pod, (uint16_t)from->port.number, NULL, NULL);
+        to = port_of(in, from->port.number);
+        if (!to)
+            return;
+        to->protocol = compile_protocol(from->port.protocol, from->port.name, to->port);
+        to->endpoint = cc_copy(c, from->default_endpoint);
+    }
+    if (in->n_ports)
+        qsort(in->ports, in->n_ports, sizeof *in->ports, cmp_port);
+}
+
+/* TLS of the proxy's own at a port holds where PeerAuthentication leaves mutual TLS out, as in Istio. It
+ * is not there: nobody enters, rather than everybody. */
+static void ingress_closed(struct cc *c, struct prog_inbound *in, uint32_t *cap)
+{
+    const struct ix_object *o = scope_sidecar(c);
+
+    for (uint32_t i = 0; o && i < o->sc->n_ingress; i++) {
+        const struct prog_inbound_port *p = port_of(in, o->sc->ingress[i].port.number);
+        struct authz_policy *to;
+        struct authz_rule *rule;
+        struct authz_operation *what;
+
+        if (!o->sc->ingress[i].tls || !p || p->mtls != PROG_MTLS_DISABLE)
+            continue;
+        to = cc_grow(c, &in->policies, &in->n_policies, cap, sizeof *to);
+        rule = CC_ARRAY(c, struct authz_rule, 1);
+        what = CC_ARRAY(c, struct authz_operation, 1);
+        if (!to || !rule || !what)
+            return;
+        what->ports = cc_strings(c, 1);
+        if (what->ports.p)
+            what->ports.p[what->ports.n++] = cc_printf(c, "%u", p->port);
+        *rule = (struct authz_rule){.to = what, .n_to = 1};
+        *to = (struct authz_policy){.namespace_ = cc_copy(c, o->meta->ns),
+                                    .name = cc_printf(c, "%.*s-ingress-%u", SL_FMT(o->meta->name),
+                                                      p->port),
+                                    .action = PROG_DENY,
+                                    .rules = rule,
+                                    .n_rules = 1};
+        cc_problem(c, FINDING_CLOSED, INDEX_SC, o->meta,
+                   cc_printf(c, "spec.ingress[%u].tls", i),
+                   "port %u has mutual TLS switched off by PeerAuthentication, and TLS of a "
+                   "Sidecar is not implemented: nobody enters there",
+                   p->port);
+    }
+}
+
 /* --- AuthorizationPolicy
  * ------------------------------------------------------------------------------ */
 static void cidrs(struct cc *c, const struct api_strings *from, struct cidr **to, uint32_t *n,
@@ -319,6 +388,8 @@ struct prog *compile_inbound(struct cc *c)
     if (scope_sidecar(c))
         cc_origin(c, INDEX_SC, scope_sidecar(c)->meta);
     ports(c, pod, in);
+    ingress(c, pod, in);
+    ingress_closed(c, in, &cap);
     policies_in(c, pod, root, in, &cap);
     tokens_in(c, pod, root, in, &cap);
     if (!slice_eq(root, ns)) {

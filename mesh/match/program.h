@@ -128,6 +128,8 @@ struct prog_inbound_port {
     enum prog_protocol protocol;
     enum prog_mtls mtls;
     struct slice service_host, service_name, service_namespace;
+    struct slice endpoint; /* "127.0.0.1:80", "0.0.0.0:80" (the address that was dialled), "unix:///path",
+                            * "unix://@name"; empty: where the caller dialled */
 };
 struct prog_inbound {
     struct prog prog;

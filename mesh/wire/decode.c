@@ -183,7 +183,8 @@ static int inbound_port(struct rd *r, const struct fpath *at, const PB(Inbound__
     ret->mtls = dec_mtls((int)m->mtls);
     TRY(dec_text(r, m->service_host, &ret->service_host));
     TRY(dec_text(r, m->service_name, &ret->service_name));
-    return dec_text(r, m->service_namespace, &ret->service_namespace);
+    TRY(dec_text(r, m->service_namespace, &ret->service_namespace));
+    return dec_text(r, m->endpoint, &ret->endpoint);
 }
 
 static int inbound(struct rd *r, const void *from, void *to)

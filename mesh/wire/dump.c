@@ -221,8 +221,9 @@ static void inbound(struct dump *d, const struct prog_inbound *in)
     for (uint32_t i = 0; i < in->n_ports; i++) {
         const struct prog_inbound_port *p = &in->ports[i];
 
-        line(d, "port %u: %s, mtls %s%s%.*s", p->port, protocols[p->protocol], mtls_modes[p->mtls],
-             p->service_host.len ? ", " : "", SL_FMT(p->service_host));
+        line(d, "port %u: %s, mtls %s%s%.*s%s%.*s", p->port, protocols[p->protocol],
+             mtls_modes[p->mtls], p->service_host.len ? ", " : "", SL_FMT(p->service_host),
+             p->endpoint.len ? ", to " : "", SL_FMT(p->endpoint));
     }
     for (uint32_t i = 0; i < in->n_policies; i++) {
         const struct authz_policy *p = &in->policies[i];

@@ -237,7 +237,8 @@ static PB(Inbound__Port) *inbound_port(struct arena *a, const struct prog_inboun
 
     TRY(m && (m->service_host = text(a, p->service_host)) &&
         (m->service_name = text(a, p->service_name)) &&
-        (m->service_namespace = text(a, p->service_namespace)));
+        (m->service_namespace = text(a, p->service_namespace)) &&
+        (m->endpoint = text(a, p->endpoint)));
     m->port = p->port;
     m->protocol = (PB(Protocol))p->protocol;
     m->mtls = (PB(Mtls))p->mtls;

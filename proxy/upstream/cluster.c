@@ -5,6 +5,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "proxy/down.h"
 #include "proxy/guard.h"
 #include "proxy/upstream/choose.h"
 #include "proxy/upstream/origin.h"
@@ -13,6 +14,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 static void direct_release(struct up_cluster *c);
 
@@ -33,6 +35,7 @@ void up_host_unref(struct up_host *h)
     }
     mem_free((void *)(uintptr_t)h->identity.p);
     mem_free(h->outlier);
+    mem_free(h->path);
     mem_free(h);
     up_cluster_unref(c);
 }
@@ -58,7 +61,8 @@ void up_cluster_unref(struct up_cluster *c)
     mem_free(c);
 }
 
-/* Take a host off the list: it takes no new request; idle connections go now, busy ones when done. */
+/* Take a host off the list: it takes no new request; idle connections go now, busy ones when done.
+ */
 static void host_retire(struct up_host *h)
 {
     h->gone = true;
@@ -126,7 +130,8 @@ struct refresh {
     uint32_t n, cap;
 };
 
-/* Of names of which the first address counts there is one host, whose connections stay when it moves. */
+/* Of names of which the first address counts there is one host, whose connections stay when it
+ * moves. */
 static struct up_host *host_move(struct up_cluster *c, const struct sock_addr *addr,
                                  struct slice identity)
 {
@@ -143,8 +148,7 @@ static void refresh_host(struct refresh *r, const struct prog_endpoints *eps,
 {
     struct up_cluster *c = r->c;
     struct sock_addr addr;
-    if ((c->cfg.subset_selector &&
-         !(e->subsets & prog_subset_mask(eps, c->cfg.subset_selector))) ||
+    if ((c->cfg.subset_selector && !(e->subsets & prog_subset_mask(eps, c->cfg.subset_selector))) ||
         sock_addr_from_bytes(slice_of(at->address, at->address_len), at->port, &addr) < 0)
         return;
     struct slice id = e->identity < eps->identities.n ? eps->identities.p[e->identity] : SLICE_NULL;
@@ -186,8 +190,7 @@ static void hosts_refresh(struct up_cluster *c)
         return;
     r.self = place_of_worker(c->worker);
     for (uint32_t k = 0; k < c->cfg.endpoints.n; k++) {
-        const struct prog_endpoints *eps =
-            know_endpoints(&c->worker->know, c->cfg.endpoints.p[k]);
+        const struct prog_endpoints *eps = know_endpoints(&c->worker->know, c->cfg.endpoints.p[k]);
         for (uint32_t i = 0; eps && i < eps->n; i++)
             refresh_host(&r, eps, &eps->p[i], &eps->p[i]);
         for (uint32_t i = 0; eps && i < eps->n_named; i++)
@@ -260,21 +263,23 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
     return up_cluster_ref(c);
 }
 
-enum { DIRECT_KEY_MAX = 512 };
+enum { DIRECT_KEY_MAX = 512, UNIX_PATH = 108 /* unix(7) */ };
 
-static struct slice direct_key(struct slice name, const struct sock_addr *addr,
+/* `path`: of a unix socket in the address's place, or NULL. */
+static struct slice direct_key(struct slice name, const struct sock_addr *addr, const char *path,
                                char key[DIRECT_KEY_MAX])
 {
     char text[SOCK_TEXT_MAX];
-    int n = snprintf(key, DIRECT_KEY_MAX, "%.*s@%s", SL_FMT(name), sock_addr_text(addr, text));
+    int n = snprintf(key, DIRECT_KEY_MAX, "%.*s@%s", SL_FMT(name),
+                     path ? path : sock_addr_text(addr, text));
     return slice_of(key, MIN((size_t)n, (size_t)DIRECT_KEY_MAX - 1));
 }
 
-struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
-                                     const struct sock_addr *addr)
+static struct up_cluster *cluster_direct(struct worker *w, const char *name,
+                                         const struct sock_addr *addr, const char *path)
 {
     char key[DIRECT_KEY_MAX];
-    struct slice k = direct_key(slice_str(name), addr, key);
+    struct slice k = direct_key(slice_str(name), addr, path, key);
     struct up_cluster *c = map_get(&w->clusters, k);
     if (c)
         return up_cluster_ref(c);
@@ -284,7 +289,8 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
     c->cfg.name = arena_slice(&c->own, slice_str(name));
     c->cfg.tls = PROG_TLS_DISABLE;
     struct up_host *h = host_new(c, addr, SLICE_NULL);
-    if (!h || hosts_push(&c->hosts, &c->n_hosts, &c->cap_hosts, h) < 0) {
+    if (!h || (path && !(h->path = mem_strndup(path, strlen(path)))) ||
+        hosts_push(&c->hosts, &c->n_hosts, &c->cap_hosts, h) < 0) {
         if (h)
             host_retire(h);
         up_cluster_unref(c);
@@ -293,13 +299,39 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
     return cluster_list(w, k, c);
 }
 
+struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
+                                     const struct sock_addr *addr)
+{
+    return cluster_direct(w, name, addr, NULL);
+}
+
+struct up_cluster *up_cluster_app(struct worker *w, const struct down_info *info)
+{
+    struct slice to = info->port->endpoint;
+    struct sock_addr addr = info->orig;
+    char name[48], path[UNIX_PATH];
+    snprintf(name, sizeof name, "inbound|%u||", sock_addr_port(&info->orig));
+    if (slice_starts(to, SL("unix://")))
+        return slice_copy(slice_skip(to, 7), path, sizeof path)
+                   ? cluster_direct(w, name, &addr, path)
+                   : NULL;
+    if (to.len && sock_addr_parse_hostport(to, &addr) < 0)
+        return NULL;
+    if (slice_starts(to, SL("0.0.0.0:")) || slice_starts(to, SL("[::]:"))) {
+        uint16_t port = sock_addr_port(&addr);
+        addr = info->orig;
+        sock_addr_set_port(&addr, port);
+    }
+    return cluster_direct(w, name, &addr, NULL);
+}
+
 /* The cluster of one address by a service's description, whose TLS it has. */
 static struct up_cluster *cluster_single(struct worker *w, struct prog_service *service, uint32_t i,
                                          const struct sock_addr *addr)
 {
     char key[DIRECT_KEY_MAX];
     const struct prog_cluster *cfg = &service->clusters[i];
-    struct slice k = direct_key(cfg->name, addr, key);
+    struct slice k = direct_key(cfg->name, addr, NULL, key);
     struct up_cluster *c = map_get(&w->clusters, k);
     if (!c) {
         c = cluster_new(w);
@@ -361,13 +393,16 @@ static void cluster_unlist(struct worker *w, struct slice key, struct up_cluster
     up_cluster_unref(c);
 }
 
-/* A built-in cluster goes with its last user and connection: addresses of strangers must not gather. */
+/* A built-in cluster goes with its last user and connection: addresses of strangers must not
+ * gather. */
 static void direct_release(struct up_cluster *c)
 {
     char key[DIRECT_KEY_MAX];
-    if ((c->service && !c->single) || !c->listed || c->refs != 2 || c->n_hosts != 1 || c->hosts[0]->refs != 1)
+    if ((c->service && !c->single) || !c->listed || c->refs != 2 || c->n_hosts != 1 ||
+        c->hosts[0]->refs != 1)
         return;
-    cluster_unlist(c->worker, direct_key(c->cfg.name, &c->hosts[0]->addr, key), c);
+    cluster_unlist(c->worker, direct_key(c->cfg.name, &c->hosts[0]->addr, c->hosts[0]->path, key),
+                   c);
 }
 
 void up_service_changed(struct worker *w, const struct know_news *n)
@@ -417,8 +452,7 @@ static bool follows(const struct up_cluster *c, struct slice key)
     if (slice_chr(key, '/') >= 0)
         return false;
     for (uint32_t i = 0; i < c->cfg.endpoints.n; i++) {
-        const struct prog_endpoints *e =
-            know_endpoints(&c->worker->know, c->cfg.endpoints.p[i]);
+        const struct prog_endpoints *e = know_endpoints(&c->worker->know, c->cfg.endpoints.p[i]);
         if (e && has_text(&e->names, key))
             return true;
     }

@@ -64,7 +64,7 @@ static int dial_tcp(struct up_host *h, const struct sock_addr *src, struct chan 
                     struct err *err)
 {
     const struct prog_tcp *t = PROG_POLICY(&h->cluster->cfg, tcp);
-    int fd = sock_connect(&h->addr, src, err);
+    int fd = h->path ? sock_connect_unix(h->path, err) : sock_connect(&h->addr, src, err);
     if (fd < 0)
         return -1;
     if (t && t->keepalive)

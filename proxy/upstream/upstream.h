@@ -15,6 +15,7 @@
 #include "mesh/match/outlier.h"
 #include "mesh/match/program.h"
 
+struct down_info;
 struct know_news;
 struct worker;
 struct h1_up;
@@ -26,6 +27,7 @@ struct up_attempt;
 struct up_host {
     struct up_cluster *cluster; /* counted */
     struct sock_addr addr;
+    char *path;                 /* of a unix socket that stands for the address; owned; NULL: none */
     struct slice identity;      /* SPIFFE id that the peer must show; owned; empty: cluster's SANs only */
     bool mtls;                  /* speaks mTLS */
     bool draining, gone;
@@ -82,6 +84,9 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
 /* A cluster that is no service: one host, plaintext (the application, a pass-through address).
  * `name` as metrics and logs show it. Cached by name and address. */
 struct up_cluster *up_cluster_direct(struct worker *w, const char *name, const struct sock_addr *addr);
+/* The application behind an inbound connection: where the caller dialled, or where a Sidecar sends what
+ * comes in on that port. NULL: no memory, or it cannot be one. */
+struct up_cluster *up_cluster_app(struct worker *w, const struct down_info *info);
 /* What the client dialled, where it chose the endpoint itself (headless services, PASSTHROUGH, hosts
  * without endpoints): the cluster's own TLS, where it names one, else the workload at that address as the
  * mesh knows it, mutual TLS included; plaintext only where it knows none. NULL: not known yet, or no

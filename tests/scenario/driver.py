@@ -176,7 +176,8 @@ class Server:
 
     def serve(self, s, peer):
         try:
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if s.family != socket.AF_UNIX:
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             s.settimeout(60)
             stream = Stream(self.tls.wrap_socket(s, server_side=True) if self.tls else s)
             stream.sock.settimeout(60)
@@ -223,7 +224,7 @@ class Server:
         statuses = how.get("status", ["200"])[0].split(",")
         status = int(statuses[min(number, len(statuses) - 1)] if "once" in how
                      else statuses[number % len(statuses)])
-        text = "server=%s\nmethod=%s\npath=%s\nfrom=%s\n" % (self.name, method, path, peer[0])
+        text = "server=%s\nmethod=%s\npath=%s\nfrom=%s\n" % (self.name, method, path, peer[0] if peer else "unix")
         if self.tls:
             cert = stream.sock.getpeercert() or {}
             text += "tls=%s\nclient=%s\n" % (stream.sock.version(), ",".join(
@@ -1131,7 +1132,8 @@ class Scenario:
             if "h2" in how:
                 self.servers[name] = h2server.Server(name, listening((at, self.port)))
             else:
-                self.servers[name] = Server(name, (at, self.port), tls)
+                unix = "\0" + at[6:].replace("$PORT", str(self.port)) if at.startswith("unix:") else None
+                self.servers[name] = Server(name, unix or (at, self.port), tls)
         self.servers[name].how = how
         if "hang" not in how:
             self.servers[name].release.set()
@@ -1858,7 +1860,7 @@ def bind(sock, address):
 
 
 def listening(address):
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bind(sock, address)
     sock.listen(256)

@@ -38,6 +38,8 @@ cors-answer-bare^cors^proxy/stream.c^    if (s->cors_origin.len)\n        cors_a
 fault-grpc-plain^fault^proxy/stream.c^struct reply r = {.status = status, .grpc = grpc, .text^struct reply r = {.status = status, .grpc = grpc - 15, .text
 scope-sees-all^scope^mesh/compile/scope.c^    if (!o || !o->sc->n_egress)\n        return true;\n    for (uint32_t i = 0; i < o->sc->n_egress; i++)^    if (c)\n        return true;\n    for (uint32_t i = 0; i < o->sc->n_egress; i++)
 scope-policy-off^scope^mesh/compile/settings.c^    return o && o->sc->outbound ?^    return o && !o->sc ?
+ingress-endpoint-off^ingress^mesh/compile/inbound.c^        to->endpoint = cc_copy(c, from->default_endpoint);^        to->endpoint = SLICE_NULL;
+ingress-protocol-off^ingress-tcp^mesh/compile/inbound.c^        to->protocol = compile_protocol(from->port.protocol,^        to->protocol = compile_protocol(SL("HTTP"),
 registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)

@@ -2,6 +2,10 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/io/sock.h"
@@ -49,6 +53,42 @@ START_TEST(hostport_form)
     ck_assert(sock_addr_eq(&a, &b));
     sock_addr_set_port(&b, (uint16_t)(sock_addr_port(&a) + 1));
     ck_assert(!sock_addr_eq(&a, &b));
+}
+END_TEST
+
+/* A path, a name of the abstract namespace; nobody there; no path. */
+START_TEST(unix_sockets)
+{
+    char path[64], name[64], longest[200];
+    const char *const there[] = {path, name};
+    struct err err = {0};
+
+    snprintf(path, sizeof path, "/tmp/test-sock-%d", (int)getpid());
+    snprintf(name, sizeof name, "@test-sock-%d", (int)getpid());
+    memset(longest, 'x', sizeof longest - 1);
+    longest[0] = '/', longest[sizeof longest - 1] = '\0';
+    for (size_t i = 0; i < N_OF(there); i++) {
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
+        size_t n = strlen(there[i]);
+        int listener = socket(AF_UNIX, SOCK_STREAM, 0), fd;
+
+        ck_assert_int_lt(sock_connect_unix(there[i], &err), 0);
+        memcpy(un.sun_path, there[i], n);
+        if (i == 1)
+            un.sun_path[0] = '\0';
+        ck_assert_int_eq(bind(listener, (struct sockaddr *)&un,
+                              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)), 0);
+        ck_assert_int_eq(listen(listener, 1), 0);
+        fd = sock_connect_unix(there[i], &err);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(sock_error(fd), 0);
+        close(fd);
+        close(listener);
+    }
+    unlink(path);
+    ck_assert_int_lt(sock_connect_unix("", &err), 0);
+    ck_assert_int_lt(sock_connect_unix(longest, &err), 0);
+    ck_assert_int_eq(err.code, ERR_INVALID);
 }
 END_TEST
 
@@ -139,6 +179,7 @@ END_TEST
 TESTS(sock)
 {
     tcase_add_loop_test(tc, hostport_form, 0, N_OF(hostports));
+    tcase_add_test(tc, unix_sockets);
     tcase_add_test(tc, an_embedded_nul_is_refused);
     tcase_add_loop_test(tc, connect_meets_accept, 0, N_OF(meetings));
     tcase_add_test(tc, errors_name_the_address);

@@ -352,6 +352,7 @@ static inline void g_port(struct gen *g, struct prog_inbound_port *p)
     p->protocol = (enum prog_protocol)g_n(g, PROG_GRPC + 1);
     p->mtls = (enum prog_mtls)g_n(g, PROG_MTLS_STRICT + 1);
     p->service_host = g_text(g);
+    p->endpoint = g_text(g);
 }
 static inline void g_inbound(struct gen *g, struct prog_inbound *in)
 {
