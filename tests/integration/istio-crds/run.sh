@@ -3,7 +3,7 @@
 # Definitions that a real Istio left behind: statuses of which the schema keeps only what Istio knows, no
 # columns of ours, in some kinds older versions alone, one kind not at all. All works with them as well.
 # usage: run.sh BUILD_DIR
-# shellcheck disable=SC2016,SC2317 # conditions are evaluated later, helpers called by name
+# shellcheck disable=SC2015,SC2016,SC2317 # conditions are evaluated later, helpers called by name
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -92,7 +92,7 @@ else
     cat "$work/out"
     fail "definitions"
 fi
-for n in $sys shop; do kubectl create ns $n >/dev/null || fail "namespace $n"; done
+for n in "$sys" shop; do kubectl create ns "$n" >/dev/null || fail "namespace $n"; done
 # Each kind's example, in a version that is there.
 while read -r kind group version; do
     file=$root/examples/kinds/$(echo "$kind" | tr '[:upper:]' '[:lower:]').yaml
