@@ -87,7 +87,7 @@ static void stream_record(struct stream *s)
     int64_t took = loop_now(s->worker->loop) - s->start_ns;
     struct record r = {
         .inbound = info->inbound,
-        .grpc = reply_wants_grpc(&s->req),
+        .grpc = s->grpc,
         .mtls = info->inbound ? info->mtls : s->upstream_mtls,
         .start_wall_ns = loop_wall(s->worker->loop) - took,
         .duration_ns = took,
@@ -112,6 +112,8 @@ static void stream_record(struct stream *s)
         .upstream_failure = s->upstream_failure,
         .bytes_received = s->bytes_received,
         .bytes_sent = s->bytes_sent,
+        .messages_received = s->messages_received.messages,
+        .messages_sent = s->messages_sent.messages,
         .route = s->match.route ? s->match.route->name : SLICE_NULL,
         .cluster = s->attempt.cluster ? s->attempt.cluster->cfg.name : SLICE_NULL,
         .peer = info->peer,
@@ -449,11 +451,6 @@ static void request_timeout(struct loop_timer *t)
                      SLICE_NULL);
 }
 
-static bool is_grpc(const struct stream *s)
-{
-    return slice_starts(http_head_get(&s->req, SL("content-type")), SL("application/grpc"));
-}
-
 static int grpc_status_of(const struct http_head *h)
 {
     uint64_t v;
@@ -469,9 +466,9 @@ static void attempt_head(struct up_attempt *a, struct http_head *head, bool inte
     }
     s->upstream_ns = loop_now(s->worker->loop) - s->first_sent_ns;
     struct retry_outcome o = {RETRY_EV_ANSWER, head->status, grpc_status_of(head)};
-    s->grpc_pending = head->status == 200 && o.grpc_status < 0 && is_grpc(s);
+    s->grpc_pending = head->status == 200 && o.grpc_status < 0 && s->grpc;
     if (!s->grpc_pending)
-        up_host_result(a->host, o.grpc_status > 0 && is_grpc(s)
+        up_host_result(a->host, o.grpc_status > 0 && s->grpc
                                     ? outlier_grpc_status(o.grpc_status) : head->status,
                        false);
     if (stream_retry(s, &o))
@@ -504,6 +501,8 @@ static bool attempt_body(struct up_attempt *a, struct slice bytes)
 {
     struct stream *s = CONTAINER_OF(a, struct stream, attempt);
     s->bytes_sent += bytes.len;
+    if (s->grpc)
+        grpc_count(&s->messages_sent, bytes);
     return s->ops->body(s, bytes);
 }
 
@@ -729,7 +728,7 @@ static void timeout_start(struct stream *s, uint32_t route_ms)
 {
     int64_t ns = route_ms * NS_PER_MS, asked;
     struct slice text = http_head_get(&s->req, SL("grpc-timeout"));
-    if (text.len && reply_wants_grpc(&s->req) && grpc_timeout_parse(text, &asked) &&
+    if (text.len && s->grpc && grpc_timeout_parse(text, &asked) &&
         (ns == 0 || asked < ns))
         ns = MAX(asked, 1);
     if (ns)
@@ -969,6 +968,7 @@ void stream_head(struct stream *s, struct prog_service *service, bool unanswered
 {
     s->service = prog_ref(service);
     s->unanswered = unanswered;
+    s->grpc = reply_wants_grpc(&s->req);
     if (path_settle(s) != ERR_OK) {
         stream_reply(s, 400, FLAG_DPE, "path_normalization_failed", SLICE_NULL, SLICE_NULL);
         return;
@@ -994,6 +994,8 @@ void stream_body(struct stream *s, struct slice bytes)
 {
     struct worker *w = s->worker;
     s->bytes_received += bytes.len;
+    if (s->grpc)
+        grpc_count(&s->messages_received, bytes);
     if (s->state == STREAM_OVER)
         return;
     if (s->mirrors)

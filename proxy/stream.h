@@ -9,6 +9,7 @@
 #pragma once
 
 #include "lib/base/buf.h"
+#include "lib/http/grpc.h"
 #include "lib/http/head.h"
 #include "mesh/match/route.h"
 #include "proxy/down.h"
@@ -82,6 +83,8 @@ struct stream {
     /* for the record */
     int64_t start_ns, first_sent_ns, upstream_ns;
     uint64_t bytes_received, bytes_sent;
+    bool grpc; /* by its content-type */
+    struct grpc_counter messages_received, messages_sent;
     unsigned status, flags;
     const char *details, *upstream_failure;
     char detail_text[256];

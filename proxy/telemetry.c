@@ -56,6 +56,13 @@ static const struct metric_def metrics_http[] = {
     {"istio_response_bytes", "Bytes of answer bodies", "bytes", METRIC_HISTOGRAM,
      metric_istio_bounds, METRIC_ISTIO_BOUNDS},
 };
+/* Without the outcome in their labels, as Istio has them. */
+enum { M_REQUEST_MESSAGES, M_RESPONSE_MESSAGES };
+static const struct metric_def metrics_grpc[] = {
+    {"istio_request_messages_total", "gRPC messages that clients sent", NULL, METRIC_COUNTER, NULL, 0},
+    {"istio_response_messages_total", "gRPC messages that servers sent", NULL, METRIC_COUNTER, NULL,
+     0},
+};
 enum { M_OPENED, M_CLOSED, M_SENT, M_RECEIVED };
 static const struct metric_def metrics_tcp[] = {
     {"istio_tcp_connections_opened_total", "TCP connections opened", NULL, METRIC_COUNTER, NULL, 0},
@@ -101,9 +108,10 @@ static const struct metric_def metrics_outlier[] = {
     {"envoy_cluster_outlier_detection_ejections_overflow",
      "Ejections that maxEjectionPercent did not allow", NULL, METRIC_COUNTER, NULL, 0},
 };
-enum { G_HTTP, G_TCP, G_OWN, G_H2, G_OUTLIER };
+enum { G_HTTP, G_GRPC, G_TCP, G_OWN, G_H2, G_OUTLIER };
 static const struct metric_group groups[] = {
     [G_HTTP] = {labels_http, metrics_http, L_HTTP_COUNT, N_OF(metrics_http)},
+    [G_GRPC] = {labels_http, metrics_grpc, L_TCP_COUNT, N_OF(metrics_grpc)},
     [G_TCP] = {labels_http, metrics_tcp, L_TCP_COUNT, N_OF(metrics_tcp)},
     [G_OWN] = {NULL, metrics_own, 0, N_OF(metrics_own)},
     [G_H2] = {labels_h2, metrics_h2, N_OF(labels_h2), N_OF(metrics_h2)},
@@ -161,7 +169,7 @@ struct figures {
     bool inbound, tcp, grpc, mtls, opened;
     unsigned status, flags;
     int64_t duration_ns;
-    uint64_t bytes_received, bytes_sent;
+    uint64_t bytes_received, bytes_sent, messages_received, messages_sent;
     struct slice peer_principal, service_host, service_name, service_namespace, grpc_status;
 };
 
@@ -216,6 +224,11 @@ static void count(struct worker *w, const struct figures *f, const struct prog_w
         metrics_add(row, M_SENT, f->bytes_sent);
         metrics_add(row, M_RECEIVED, f->bytes_received);
         return;
+    }
+    if (f->messages_received || f->messages_sent) {
+        struct metrics_row *row = metrics_row(w->telemetry->shard, G_GRPC, l);
+        metrics_add(row, M_REQUEST_MESSAGES, f->messages_received);
+        metrics_add(row, M_RESPONSE_MESSAGES, f->messages_sent);
     }
     l[L_CODE] = slice_of(code, (size_t)(u32_put(code, f->status) - code));
     l[L_GRPC] = f->grpc_status;
@@ -549,6 +562,8 @@ static struct figures figures_of(const struct record *r)
         .duration_ns = r->duration_ns,
         .bytes_received = r->bytes_received,
         .bytes_sent = r->bytes_sent,
+        .messages_received = r->messages_received,
+        .messages_sent = r->messages_sent,
         .peer_principal = r->peer_principal,
         .service_host = r->service_host,
         .service_name = r->service_name,

@@ -72,6 +72,7 @@ struct record {
     const char *upstream_failure;  /* transport failure reason; NULL: "-" */
     const char *termination;       /* connection termination details; NULL: "-" */
     uint64_t bytes_received, bytes_sent;
+    uint64_t messages_received, messages_sent; /* of gRPC */
     struct slice cluster, route;
     struct sock_addr peer, orig, upstream;
     struct slice peer_principal;   /* inbound: the caller's id; outbound: the upstream's */

@@ -21,6 +21,15 @@ enum grpc_status {
     GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
     GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
 };
+/* Counts the messages of a body (PROTOCOL-HTTP2.md, Length-Prefixed-Message) as its bytes pass by, in
+ * pieces of any size; a message counts when its prefix is whole. Zero-initialised. */
+struct grpc_counter {
+    uint64_t messages;
+    uint32_t left;   /* of the message that passes */
+    uint32_t length; /* what is known of the next one's */
+    uint8_t prefix;  /* bytes of it that have come */
+};
+void grpc_count(struct grpc_counter *c, struct slice bytes);
 /* The text of a grpc-timeout field; false when it is malformed. Saturates at about 30 years. */
 bool grpc_timeout_parse(struct slice s, int64_t *ret_ns);
 const char *grpc_status_name(enum grpc_status status);

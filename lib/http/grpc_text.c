@@ -138,3 +138,25 @@ enum grpc_status grpc_status_of_reset(uint32_t code)
         return GRPC_INTERNAL;
     }
 }
+
+void grpc_count(struct grpc_counter *c, struct slice bytes)
+{
+    enum { PREFIX = 5 }; /* a flag, four bytes of length */
+    while (bytes.len) {
+        if (c->left) {
+            size_t n = MIN(bytes.len, c->left);
+            c->left -= (uint32_t)n;
+            bytes = slice_skip(bytes, n);
+            continue;
+        }
+        if (c->prefix)
+            c->length = c->length << 8 | (unsigned char)bytes.p[0];
+        bytes = slice_skip(bytes, 1);
+        if (++c->prefix < PREFIX)
+            continue;
+        c->messages++;
+        c->left = c->length;
+        c->length = 0;
+        c->prefix = 0;
+    }
+}

@@ -109,6 +109,26 @@ START_TEST(http_status)
 }
 END_TEST
 
+/* However the bytes come, and a message counts with its prefix. */
+START_TEST(messages)
+{
+    static const char body[] = "\0\0\0\0\3abc" "\1\0\0\0\0" "\0\0\0\1\1";
+    char all[sizeof body - 1 + 257 + 9];
+    memcpy(all, body, sizeof body - 1);
+    memset(all + sizeof body - 1, 'x', 257);
+    memcpy(all + sizeof body - 1 + 257, "\0\0\0\0\7hal", 8);
+    for (size_t piece = 1; piece < 40; piece++) {
+        struct grpc_counter c = {0};
+        for (size_t at = 0; at < sizeof all - 1; at += piece)
+            grpc_count(&c, slice_of(all + at, MIN(piece, sizeof all - 1 - at)));
+        ck_assert_uint_eq(c.messages, 4);
+        ck_assert_uint_eq(c.left, 4);
+        grpc_count(&c, SL("loes\0\0\0\0"));
+        ck_assert_uint_eq(c.messages, 4);
+    }
+}
+END_TEST
+
 START_TEST(names)
 {
     ck_assert_str_eq(grpc_status_name(GRPC_OK), "OK");
@@ -126,5 +146,6 @@ TESTS(grpc_text)
     tcase_add_loop_test(tc, timeout_written, 0, N_OF(formats));
     tcase_add_loop_test(tc, content_type, 0, N_OF(types));
     tcase_add_loop_test(tc, http_status, 0, N_OF(https));
+    tcase_add_test(tc, messages);
     tcase_add_test(tc, names);
 }
