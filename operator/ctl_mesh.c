@@ -102,9 +102,12 @@ static void list_pod(json_t *list, const char *key)
         json_array_append_new(list, json_string(key));
 }
 
-/* Count sidecars; name pods that have one and should not, and the other way round. */
-static void pods_seen(const struct model *m, struct mesh_seen *s, json_t *bare, json_t *stale)
+/* Count sidecars; name pods that have one and should not, or one of another release, and those that
+ * have none and should. `image` is what the injector gives to pods now. */
+static void pods_seen(const struct model *m, struct slice image, struct mesh_seen *s, json_t *bare,
+                      json_t *stale)
 {
+    struct image_id release = image_id_of(image);
     size_t n;
     struct map_entry **all = map_sorted(&m->pods, &n);
     for (size_t i = 0; all && i < n; i++) {
@@ -121,6 +124,9 @@ static void pods_seen(const struct model *m, struct mesh_seen *s, json_t *bare, 
         s->ready += p->proxy && p->proxy_ready;
         if (p->proxy && !should && !p->in) {
             s->stale_n++;
+            list_pod(stale, all[i]->key);
+        } else if (pod_is_old(p, release)) {
+            s->old_n++;
             list_pod(stale, all[i]->key);
         } else if (!p->proxy && should) {
             s->bare_n++;
@@ -195,6 +201,9 @@ static void problems_seen(struct ctl_mesh *c, const struct mesh_seen *s, json_t 
     if (s->stale_n)
         problem(list, "%u pod%s with a sidecar in namespaces that are not meshed: restart them",
                 s->stale_n, s->stale_n == 1 ? "" : "s");
+    if (s->old_n)
+        problem(list, "%u pod%s with a sidecar of another release than the mesh's: restart them",
+                s->old_n, s->old_n == 1 ? "" : "s");
     if (c->n_edges)
         problem(list, "%zu plaintext edge%s between workloads: %s", c->n_edges,
                 c->n_edges == 1 ? "" : "s", json_string_value(json_array_get(c->edges, 0)));
@@ -257,7 +266,8 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
     struct ca_progress progress = ctl_ca_progress(op->ca);
     CLEANUP(json_freep) json_t *ca = ca_status(&st, &progress);
     s.ca = ca ? ca : json_object_get(old, "ca");
-    pods_seen(&op->model, &s, bare, stale);
+    struct slice image = index_mesh(op->model.index)->proxy.image;
+    pods_seen(&op->model, image.len ? image : slice_str(op->proxy_image), &s, bare, stale);
     int64_t again = edges_seen(c);
     if (again)
         *ret_recheck_ns = MIN(*ret_recheck_ns, again);

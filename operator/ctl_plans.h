@@ -42,7 +42,7 @@ struct mesh_seen {
     int64_t generation, now_s;
     const json_t *old; /* status as it is; may be NULL */
     const char *fingerprint, *version;
-    unsigned total, ready, connected, bare_n, stale_n;
+    unsigned total, ready, connected, bare_n, stale_n, old_n;
     const json_t *bare, *stale, *edges, *problems; /* arrays; problems in the order of weight */
     const json_t *ca; /* NULL: not known */
     bool ca_ready;

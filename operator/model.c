@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/hash.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/data/json.h"
@@ -33,7 +34,29 @@ struct ns_fact ns_fact_of(const json_t *ns, const char *revision)
     return f;
 }
 
-static bool proxy_in(const json_t *list, bool init)
+struct image_id image_id_of(struct slice image)
+{
+    struct slice last = image;
+    ptrdiff_t slash;
+    size_t n = 0;
+
+    while ((slash = slice_chr(last, '/')) >= 0)
+        last = slice_skip(last, (size_t)slash + 1);
+    while (n < last.len && last.p[n] != ':' && last.p[n] != '@')
+        n++;
+    if (!n)
+        return (struct image_id){0};
+    return (struct image_id){(uint32_t)hash64(slice_head(last, n), 0) | 1,
+                             (uint32_t)hash64(slice_skip(last, n), 0) | 1};
+}
+
+bool pod_is_old(const struct pod_fact *pod, struct image_id mesh)
+{
+    return pod->proxy && !pod->gone && mesh.name && pod->image.name == mesh.name &&
+           pod->image.version != mesh.version;
+}
+
+static bool proxy_in(const json_t *list, bool init, struct image_id *ret_image)
 {
     size_t i;
     const json_t *c;
@@ -42,8 +65,11 @@ static bool proxy_in(const json_t *list, bool init)
         const char *name = json_string_value(json_object_get(c, "name"));
         const char *restart = json_string_value(json_object_get(c, "restartPolicy"));
         if (name && strcmp(name, "istio-proxy") == 0 &&
-            (!init || (restart && strcmp(restart, "Always") == 0)))
+            (!init || (restart && strcmp(restart, "Always") == 0))) {
+            const char *image = json_string_value(json_object_get(c, "image"));
+            *ret_image = image_id_of(slice_str(image));
             return true;
+        }
     }
     return false;
 }
@@ -71,8 +97,10 @@ struct pod_fact pod_fact_of(const json_t *pod)
 
     if (!say[0])
         say = text_at(pod, "metadata", "annotations", key);
-    f.proxy = proxy_in(json_object_get(spec, "containers"), false) ||
-              proxy_in(json_object_get(spec, "initContainers"), true);
+    f.proxy = proxy_in(json_object_get(spec, "containers"), false, &f.image) ||
+              proxy_in(json_object_get(spec, "initContainers"), true, &f.image);
+    if (text_at(pod, "metadata", "annotations", "sidecar.istio.io/proxyImage")[0])
+        f.image = (struct image_id){0};
     f.proxy_ready = ready_in(json_object_get(status, "containerStatuses")) ||
                     ready_in(json_object_get(status, "initContainerStatuses"));
     f.gone = (phase && (strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0)) ||

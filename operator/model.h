@@ -14,7 +14,11 @@ struct ns_fact {
     bool no_net_admin; /* Pod Security enforces baseline or restricted */
     bool terminating;
 };
+struct image_id { /* hashes of an image's last name and of what follows it: tag, digest; 0, 0: not told */
+    uint32_t name, version;
+};
 struct pod_fact {
+    struct image_id image; /* of the sidecar; not told where the pod itself chose it */
     bool proxy, proxy_ready, gone, host_network;
     bool in, out; /* label or annotation sidecar.istio.io/inject: true, false */
 };
@@ -70,3 +74,6 @@ void model_set_address(struct model *m, struct slice host, const struct ipaddr *
 /* Pure: what labels and annotations of an object say. */
 struct ns_fact ns_fact_of(const json_t *ns, const char *revision);
 struct pod_fact pod_fact_of(const json_t *pod);
+struct image_id image_id_of(struct slice image);
+/* The sidecar's image is the mesh's by name, of another release. */
+bool pod_is_old(const struct pod_fact *pod, struct image_id mesh);

@@ -97,6 +97,16 @@ expect "a bare pod is named" 'kubectl get mesh default -o "jsonpath={.status.bar
 kubectl delete pod -n $ns bare --force --grace-period=0 >/dev/null 2>&1
 expect "and forgotten" '! kubectl get mesh default -o "jsonpath={.status.barePods}" | grep -q $ns/bare'
 
+kubectl apply -n $ns -f - >/dev/null <<'Y'
+apiVersion: v1
+kind: Pod
+metadata: {name: old}
+spec: {containers: [{name: a, image: none.invalid/none}, {name: istio-proxy, image: "none.invalid/tulle-proxy:0.0.1"}]}
+Y
+expect "a pod with an old sidecar is named" 'kubectl get mesh default -o "jsonpath={.status.stalePods} {.status.problems}" | grep -q "$ns/old.*sidecar of another release"'
+kubectl delete pod -n $ns old --force --grace-period=0 >/dev/null 2>&1
+expect "and forgotten, too" '[ "$(kubectl get mesh default -o "jsonpath={.status.stalePods}")" = "[]" ]'
+
 # --- statuses
 kubectl apply -n $ns -f - >/dev/null <<'Y'
 apiVersion: v1

@@ -124,6 +124,35 @@ START_TEST(foreign_injector)
 }
 END_TEST
 
+#define SIDECAR(image) "{\"spec\":{\"initContainers\":[{\"name\":\"istio-proxy\",\"restartPolicy\":\"Always\",\"image\":\"" image "\"}]}"
+static const struct {
+    const char *mesh, *pod;
+    bool old;
+} releases[] = {
+    {"r:5000/a/tulle-proxy:0.1.0", SIDECAR("r:5000/a/tulle-proxy:0.1.0") "}", false},
+    {"r:5000/a/tulle-proxy:0.1.0", SIDECAR("r:5000/a/tulle-proxy:0.0.9") "}", true},
+    {"r:5000/a/tulle-proxy:0.1.0", SIDECAR("r:5000/a/tulle-proxy") "}", true},
+    {"r:5000/a/tulle-proxy@sha256:aa", SIDECAR("r:5000/a/tulle-proxy@sha256:ab") "}", true},
+    {"r:5000/a/tulle-proxy:0.1.0", SIDECAR("mirror/tulle-proxy:0.1.0") "}", false},
+    {"r:5000/a/tulle-proxy:0.1.0", SIDECAR("mine:1") "}", false}, /* of the user's */
+    {"r:5000/a/tulle-proxy:0.1.0", SIDECAR("") "}", false},
+    {"", SIDECAR("tulle-proxy:1") "}", false},
+    {"tulle-proxy:2", SIDECAR("tulle-proxy:1") ",\"metadata\":{\"annotations\":{\"sidecar.istio.io/proxyImage\":"
+     "\"tulle-proxy:1\"}}}", false},
+    {"tulle-proxy:2", SIDECAR("tulle-proxy:1") ",\"status\":{\"phase\":\"Succeeded\"}}", false},
+    {"tulle-proxy:2", "{\"spec\":{\"containers\":[{\"name\":\"istio-proxy\",\"image\":\"tulle-proxy:1\"}]}}", true},
+    {"tulle-proxy:2", "{\"spec\":{\"containers\":[{\"name\":\"app\",\"image\":\"tulle-proxy:1\"}]}}", false},
+};
+START_TEST(sidecars_of_another_release)
+{
+    json_t *v = J(releases[_i].pod);
+    struct pod_fact f = pod_fact_of(v);
+    ck_assert_msg(pod_is_old(&f, image_id_of(slice_str(releases[_i].mesh))) == releases[_i].old, "%s: %s",
+                  releases[_i].mesh, releases[_i].pod);
+    json_decref(v);
+}
+END_TEST
+
 static const struct {
     const char *name, *text;
     bool meshed, off, no_net_admin;
@@ -266,6 +295,7 @@ TESTS(plans)
     tcase_add_test(tc, webhook_bundle_overlaps);
     tcase_add_loop_test(tc, foreign_injector, 0, N_OF(foreign));
     tcase_add_loop_test(tc, namespace_facts, 0, N_OF(namespaces));
+    tcase_add_loop_test(tc, sidecars_of_another_release, 0, N_OF(releases));
     tcase_add_loop_test(tc, token_reviews, 0, N_OF(reviews));
     tcase_add_test(tc, tokens_and_lives);
     tcase_add_test(tc, addresses_stay_and_never_meet);
