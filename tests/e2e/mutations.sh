@@ -23,7 +23,7 @@ server-name-unchecked^10^the client refuses it with 503^proxy/upstream/dial.c^if
 trust-domain-unchecked^10^the server refuses another trust domain's name^proxy/incoming.c^if (slice_eq(who.trust_domain, s->trust_domain))^if (who.trust_domain.len)
 weights-ignored^04^v2 got its tenth^mesh/match/route.c^uint32_t at = (uint32_t)((uint64_t)dice * total >> 32), i;^uint32_t at = (uint32_t)((uint64_t)dice * total >> 33), i;
 faults-ignored^09^one request in five fails^mesh/match/route.c^return (uint64_t)dice * 10000 >> 32 < permyriad;^return permyriad > 10000 && dice;
-retries-ignored^09^the faults are retried away^proxy/stream.c^if (!r || s->answered || !retry_wanted(r, o))^if (!r || s->answered || !retry_wanted(r, o) || s->retries == 0)
+retries-ignored^09^the faults are retried away^proxy/stream_attempt.c^if (!r || s->answered || !retry_wanted(r, o))^if (!r || s->answered || !retry_wanted(r, o) || s->retries == 0)
 status-optimistic^04^its status does not claim an acknowledgement that nobody gave^mesh/api/status.c^} else if (in->interested == 0) {^} else if (in->interested > 1000000) {
 strangers-while-asking^07^native: not one byte of it was readable^proxy/incoming.c^if ((events & CHAN_READ) && !in->asking)^if (events & CHAN_READ)
 headless-passed-through^07^and never otherwise^proxy/upstream/cluster.c^if (!svc || svc->n_clusters != 1 || svc->clusters[0].original_dst)^if (!svc || svc->n_clusters)

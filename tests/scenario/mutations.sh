@@ -33,24 +33,24 @@ mirror-waits-for-ever^mirror^proxy/mirror.c^        if (buf_err(&m->kept) != ERR
 mirror-deadline-off^mirror^proxy/mirror.c^w->limits->mirror_timeout_ns,^w->limits->mirror_timeout_ns * 100,
 mirror-timeout-off^mirror-limits^proxy/mirror.c^route->timeout_ms ? route->timeout_ms * NS_PER_MS^route->timeout_ms == 1 ? route->timeout_ms * NS_PER_MS
 mirror-share-ignored^mirror^mesh/match/route.h^    return (uint64_t)dice * 10000 >> 32 < m->permyriad;^    return dice > 0 && m->permyriad > 0;
-cors-preflight-forwarded^cors^proxy/stream.c^    if (v != CORS_PREFLIGHT && v != CORS_PREFLIGHT_UNMATCHED)^    if (v != CORS_PREFLIGHT || origin.len)
-cors-answer-bare^cors^proxy/stream.c^    if (s->cors_origin.len)\n        cors_apply(head,^    if (!s)\n        cors_apply(head,
-fault-grpc-plain^fault^proxy/stream.c^struct reply r = {.status = status, .grpc = grpc, .text^struct reply r = {.status = status, .grpc = grpc - 15, .text
+cors-preflight-forwarded^cors^proxy/stream_route.c^    if (v != CORS_PREFLIGHT && v != CORS_PREFLIGHT_UNMATCHED)^    if (v != CORS_PREFLIGHT || origin.len)
+cors-answer-bare^cors^proxy/stream_attempt.c^    if (s->cors_origin.len)\n        cors_apply(head,^    if (!s)\n        cors_apply(head,
+fault-grpc-plain^fault^proxy/stream_route.c^struct reply r = {.status = status, .grpc = grpc, .text^struct reply r = {.status = status, .grpc = grpc - 15, .text
 scope-sees-all^scope^mesh/compile/scope.c^    if (!o || !o->sc->n_egress)\n        return true;\n    for (uint32_t i = 0; i < o->sc->n_egress; i++)^    if (c)\n        return true;\n    for (uint32_t i = 0; i < o->sc->n_egress; i++)
 scope-policy-off^scope^mesh/compile/settings.c^    return o && o->sc->outbound ?^    return o && !o->sc ?
 ingress-endpoint-off^ingress^mesh/compile/inbound.c^        to->endpoint = cc_copy(c, from->default_endpoint);^        to->endpoint = SLICE_NULL;
 ingress-protocol-off^ingress-tcp^mesh/compile/inbound.c^        to->protocol = compile_protocol(from->port.protocol,^        to->protocol = compile_protocol(SL("HTTP"),
-registry-open^registry-only^proxy/stream.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
+registry-open^registry-only^proxy/stream_route.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
-timeout-off^timeout^proxy/stream.c^    if (route->timeout_ms)^    if (route->timeout_ms == 1)
-per-try-timeout-off^retry-per-try^proxy/stream.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)
+timeout-off^timeout^proxy/stream_route.c^    timeout_start(s, route->timeout_ms);^    timeout_start(s, route->timeout_ms == 1);
+per-try-timeout-off^retry-per-try^proxy/stream_attempt.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)
 outlier-off^outlier^mesh/match/outlier.c^if (++*counter < limit^if (*counter < limit
 outlier-for-ever^outlier^mesh/match/outlier.c^if (now_ns < s->until_ns)^if (now_ns + 1 > 0)
 outlier-panic-off^outlier-panic^mesh/match/locality.c^(uint64_t)g->healthy * 100 < (uint64_t)g->hosts * percent;^(uint64_t)g->healthy * 100 < (uint64_t)g->hosts * percent / 1000;
 outlier-split-off^outlier-local^mesh/match/outlier.c^if (local && o->split_local)^if (local && !o)
 outlier-codes-off^outlier-local^mesh/match/outlier.c^if (o->codes[i] == status)^if (o->codes[i] == status + 1)
 hash-off^hash-header^proxy/upstream/choose.c^bool hashed = how && how->hashed && c->cfg.balancer == PROG_HASH;^bool hashed = how && how->hashed && !c->cfg.balancer;
-hash-cookie-off^hash-cookie^proxy/stream.c^    if (s->set_cookie.len)^    if (!s->worker)
+hash-cookie-off^hash-cookie^proxy/stream_attempt.c^    if (s->set_cookie.len)^    if (!s->worker)
 hash-ejected-used^hash-ejected^proxy/upstream/choose.c^return g->panic || !health_out(h, now);^return g->panic || now;
 locality-off^locality-failover^proxy/upstream/cluster.c^h->group = places ? locality_group(places, &self, eps, e) : 0;^h->group = 0;
 locality-retry-off^locality-retry^mesh/compile/route.c^r->elsewhere = from->remote_localities.v;^r->elsewhere = !from;
@@ -61,7 +61,7 @@ pool-life-off^pool-lifetime^proxy/upstream/pool.c^if (!t || !t->max_duration_ms)
 pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
 pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
 pool-per-connection^pool-requests^proxy/upstream/h1_up.c^!(max && u->served >= max)^!(max && u->served > 1000)
-pool-retries^pool-retries^proxy/stream.c^if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {^if (c->cfg.pool.max_retries && c->retries > 1000) {
+pool-retries^pool-retries^proxy/stream_attempt.c^if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {^if (c->cfg.pool.max_retries && c->retries > 1000) {
 pool-idle^pool-idle^proxy/upstream/pool.c^: ms                ? ms * NS_PER_MS^: ms == 1           ? ms * NS_PER_MS
 balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_request(s, dice_a, dice_b);^    return dice_a == dice_b ? lb_least_request(s, dice_a, dice_b) : lb_round_robin(s);
 rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;
@@ -85,11 +85,11 @@ gateway-hops-off^gateway-trusted^proxy/filter/edge.c^    struct slice text = e->
 gateway-stale-certificate^gateway-reload^proxy/gates.c^held(g, mark, true);^held(g, mark, false);
 log-json-off^access-log-json^proxy/telemetry.c^if (al_compile(s->access_log.format, s->access_log.json, &p, &err) < 0) {^if (al_compile(s->access_log.format, false, &p, &err) < 0) {
 log-headers-off^access-log-format^proxy/telemetry.c^    if (r->head)^    if (!r)
-timeouts-not-counted^black-hole^proxy/stream.c^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (s->attempt.host)^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (!s)
+timeouts-not-counted^black-hole^proxy/stream_attempt.c^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (s->attempt.host)^static void per_try_timeout(struct loop_timer *t)\n{\n    struct stream *s = CONTAINER_OF(t, struct stream, timer);\n    if (!s)
 log-drops-uncounted^log-unread^proxy/logpipe.c^    if (buf_len(&p->lines) > LINES_MAX - 16 * 1024) {\n        p->dropped++;^    if (buf_len(&p->lines) > LINES_MAX - 16 * 1024) {
 overload-ignored^overload-memory^proxy/overload.c^    o->over = over;\n    return over;^    o->over = over;\n    return false;
 log-answer-off^access-log-answer^proxy/telemetry.c^    if (!p || !al_uses(p, AL_RESP))^    if (p || !al_uses(p, AL_RESP))
-log-trailers-off^access-log-answer^proxy/stream.c^    s->answer_trailers = trailers;^    s->answer_trailers = NULL;
+log-trailers-off^access-log-answer^proxy/stream_attempt.c^    s->answer_trailers = trailers;^    s->answer_trailers = NULL;
 metrics-request-bytes^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_REQUEST_BYTES, (double)f->bytes_received);^metrics_observe(row, M_REQUEST_BYTES, 0);
 metrics-duration^metrics-histograms^proxy/telemetry.c^metrics_observe(row, M_DURATION, (double)f->duration_ns / 1e6);^metrics_observe(row, M_DURATION, 0);
 metrics-tcp^tcp^proxy/telemetry.c^metrics_add(row, M_SENT, f->bytes_sent);^(void)f;
@@ -97,15 +97,15 @@ silent-closes^authz-silent^mesh/match/authz.c^p->closed.len && !p->dry_run && p-
 authz-hosts^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return lists_hold(c, &o->ports, &o->not_ports, port_match);
 authz-ports^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return http_lists_hold(c, o);
 request-id-replaced^traces^proxy/filter/headers.c^    *ret = http_head_get(h, SL("x-request-id"));\n    if (ret->len)^    *ret = SLICE_NULL;\n    if (ret->len)
-paths-as-they-come^authz^proxy/stream.c^    if (slice_eq(norm, path))\n^    if (norm.len)\n
+paths-as-they-come^authz^proxy/stream_route.c^    if (slice_eq(norm, path))\n^    if (norm.len)\n
 h2-room^h2-streams^proxy/upstream/h2_up.c^while (u && (conn_room(u) == 0^while (u && (conn_room(u) == 12345
 h2-max-streams^h2-pool^proxy/upstream/h2_up.c^    if (pool->max_streams)^    if (pool->max_streams > 1000)
-h2-refused-not-again^h2-goaway^proxy/stream.c^bool again = why == UP_FAIL_REFUSED ||^bool again =
+h2-refused-not-again^h2-goaway^proxy/stream_attempt.c^bool again = why == UP_FAIL_REFUSED ||^bool again =
 h2-cancel-silent^h2-resets^proxy/upstream/h2_up.c^        h2_reset(s, H2_CANCEL);^        h2_stream_set(s, NULL);
 h2-ping-unheard^h2-keepalive^proxy/upstream/h2_up.c^    if (u->ponged) {^    if (u) {
 h2-idle-for-ever^h2-keepalive^proxy/upstream/h2_up.c^    else if (busy)^    else if (t)
 h2-upgrade-websocket^h2-upgrade^proxy/upstream/pool.c^    if (request->upgrade.len)\n        return false;^    (void)request;
-grpc-timeout-ignored^h2-grpc^proxy/stream.c^        ns = MAX(asked, 1);^        ns = MAX(ns, 0);
+grpc-timeout-ignored^h2-grpc^proxy/stream_route.c^        ns = MAX(asked, 1);^        ns = MAX(ns, 0);
 h2-to-http2-ports^h2-upstream^proxy/upstream/pool.c^        return p != PROG_HTTP;^        return false;
 dns-answer-lost^dns-entry^proxy/hostnames.c^        if (a->result == RESOLVER_NONE) /* its own server says so */^        if (a->result != RESOLVER_ADDRESSES)
 dns-not-again^dns-entry^proxy/hostnames.c^    loop_timer_in(h->all->loop, &h->timer, wait_ns(h, a->ttl_s), again);^    (void)again, (void)wait_ns;
