@@ -250,7 +250,7 @@ $(O)/bench/%: bench/%.c $(call archives_of,proxy) | $(PBH)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,proxy) -ldl
 bench: all $(BENCH) ## beside Envoy, HAProxy and nginx; writes docs/benchmarks.md (ROWS="http rate" PEERS=envoy QUICK=1 narrow it, unwritten)
 	$(Q)bench/compare.py $(O) --rows "$(ROWS)" --peers "$(PEERS)" $(if $(QUICK),--quick) $(if $(NICE),--nice=$(NICE)) $(if $(ROWS)$(PEERS)$(QUICK),,--write)
-memory: all $(O)/bench/fleet ## fails when a sidecar, a service, a connection takes a tenth more than it did
+memory: all $(O)/bench/fleet ## fails when a sidecar, a service, a connection takes a tenth more than it did, a program 3 %
 	$(Q)bench/memory.py $(O) --use 300 --gate
 	$(Q)bench/sidecars.py $(O) --gate
 bench-fleet: all $(O)/bench/fleet ## what 2,000 sidecars cost the control plane (FLEET="--services 10000 --endpoints 100000")

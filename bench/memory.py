@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a sidecar takes: an operator of a folder's objects, one proxy with an identity from its CA and a
 discovery stream, as in a pod. Counts anonymous and resident memory of both of the proxy's processes at
-rest, with N services in use out of M in the mesh, and prints one line for each step.
+rest, with N services in use out of M in the mesh, and prints one line for each step. Before that the sizes
+of the stripped programs.
 
 usage: memory.py BUILD_DIR [--services M] [--use N] [--pods P] [--smaps] [--gate]
---gate ends with 1 when a figure is more than a tenth above what was reached: what was gained stays. The
-budgets are the design's; a figure over its budget is named.
+--gate ends with 1 when a figure is more than a tenth (a size: 3 %) above what was reached: what was gained
+stays. The budgets are the design's; a figure over its budget is named.
 """
 import argparse
 import http.client
@@ -25,6 +26,13 @@ NS = "shop"
 BUDGET = {"none": 1 << 30, "idle": 1200, "few": 1250, "thousand": 2500, "resident": 8192, "service": 1300, "connection": 512}
 REACHED = {"idle": 1150, "few": 1190, "service": 3900, "connection": 505}  # KB, KB, bytes, bytes
 CONNECTIONS = 2000
+# KB = 1,000 bytes as `strip --strip-unneeded` leaves them. The sidecar's two executables count as one; the
+# supervisor among them is static, libc included.
+SIZES = {"sidecar": (("tulle-proxy", "tulle-proxy-data"), 1322, 1000),
+         "operator": (("tulle-operator",), 852, None),
+         "injector": (("tulle-injector",), 393, None),
+         "tulle": (("tulle",), 1413, None)}  # programs, reached, budget
+SIZE_SLACK = 1.03  # they do not vary between runs, only between compilers and by features
 
 
 def free_port():
@@ -86,6 +94,23 @@ def backend(port):
             threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
     threading.stack_size(256 * 1024)
     threading.Thread(target=accept, daemon=True).start()
+
+
+def stripped(program):
+    """Bytes of the program without its symbols."""
+    with tempfile.NamedTemporaryFile(prefix="tulle-size-") as out:
+        subprocess.run(["strip", "--strip-unneeded", "-o", out.name, program], check=True)
+        return os.path.getsize(out.name)
+
+
+def sizes(build, over, grown):
+    for name, (programs, reached, budget) in SIZES.items():
+        kb = sum(stripped(os.path.join(build, "bin", p)) for p in programs) / 1000
+        print("%-44s %5.0f KB stripped" % ("program: " + name, kb))
+        if budget and kb > budget:
+            over.append("size of " + name)
+        if kb > reached * SIZE_SLACK:
+            grown.append("size of %s: %.0f KB instead of %d" % (name, kb, reached))
 
 
 def smaps(pid):
@@ -206,6 +231,7 @@ def main():
     a.add_argument("--gate", action="store_true")
     a = a.parse_args()
     over, grown = [], []
+    sizes(a.build, over, grown)
     rig = Rig(a.build, a.services, a.pods)
 
     def step(name, budget):

@@ -47,6 +47,7 @@ void an_we(struct an *an);
 void an_mtls_dr(struct an *an);
 void an_mtls_pa(struct an *an);
 void an_sidecar(struct an *an);
+void an_ap(struct an *an); /* AuthorizationPolicy */
 void an_service(struct an *an, const struct ix_service *s);
 void an_mixed(struct an *an, const struct ix_service *s); /* pods with and without sidecar */
 void an_namespace(struct an *an, struct slice name);
