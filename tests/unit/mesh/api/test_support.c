@@ -75,6 +75,85 @@ START_TEST(walk)
 }
 END_TEST
 
+/* What a row's path asks for, with this text in it: "spec.a[].b{}.c" is {a: [{b: {k: {c: TEXT}}}]}, where
+ * it is found at "spec.a[0].b.k.c". */
+static json_t *planted(const char *path, const char *text, struct buf *at)
+{
+    size_t n = strcspn(path, ".[{");
+    json_t *below;
+
+    if (strncmp(path, "[]", 2) == 0) {
+        buf_add_str(at, "[0]");
+        below = planted(path + 2, text, at);
+        return json_pack("[o]", below);
+    }
+    if (strncmp(path, "{}", 2) == 0) {
+        buf_add_str(at, ".k");
+        below = planted(path + 2, text, at);
+        return json_pack("{s:o}", "k", below);
+    }
+    if (!*path)
+        return json_string(text);
+    if (*path == '.')
+        return planted(path + 1, text, at);
+    if (buf_len(at))
+        buf_add_str(at, ".");
+    buf_add(at, path, n);
+    below = planted(path + n, text, at);
+    return json_pack("{s%o}", path, n, below);
+}
+
+/* Each row keeps its word: what is reported or not served is told where it stands, once; what is
+ * implemented is not told of. */
+START_TEST(each_row_is_true)
+{
+    size_t n;
+    const struct support_row *rows = support_rows(&n);
+    unsigned told = 0, silent = 0;
+
+    json_setup();
+    for (size_t i = 0; i < n; i++) {
+        const struct support_row *r = &rows[i];
+        bool whole_kind = support_kind(r->kind)->state == SUPPORT_REPORTED;
+        struct slice rest = slice_str(*r->unserved ? r->unserved : "x"), one;
+
+        while (slice_next(&rest, ',', &one)) {
+            struct arena a = ARENA_INIT;
+            struct findings f;
+            struct buf at;
+            char value[64];
+            enum finding_kind want = r->state == SUPPORT_PARTIAL && !*r->unserved ? FINDING_PARTIAL
+                                                                                  : FINDING_UNSUPPORTED;
+            unsigned here = 0, above = 0;
+
+            findings_init(&f, &a);
+            buf_init(&at, 1024);
+            ck_assert(slice_copy(one, value, sizeof value));
+            json_t *obj = planted(r->path, value, &at);
+            support_check(r->kind, obj, &f);
+            for (uint32_t k = 0; k < f.n; k++) {
+                bool exact = slice_eq(f.p[k].path, buf_slice(&at));
+                ck_assert_msg(f.p[k].kind != FINDING_SUSPECT, "%s is no field", r->path);
+                here += exact && f.p[k].kind == want;
+                above += !exact && f.p[k].kind == FINDING_UNSUPPORTED;
+            }
+            if (whole_kind || r->state == SUPPORT_IMPLEMENTED) {
+                ck_assert_msg(!here && !above, "%s: told of", r->path);
+                silent++;
+            } else {
+                ck_assert_msg(here + above == 1, "%s: told %u times", r->path, here + above);
+                told++;
+            }
+            json_decref(obj);
+            buf_fini(&at);
+            arena_fini(&a);
+        }
+    }
+    ck_assert_uint_gt(told, 60);
+    ck_assert_uint_gt(silent, 500);
+}
+END_TEST
+
 static const struct {
     const char *version, *kind;
     bool want;
@@ -251,6 +330,7 @@ TESTS(support)
 {
     tcase_add_test(tc, rows_are_in_order);
     tcase_add_loop_test(tc, walk, 0, N_OF(walks));
+    tcase_add_test(tc, each_row_is_true);
     tcase_add_loop_test(tc, kind_of, 0, N_OF(kinds));
     tcase_add_test(tc, reported_kinds);
     tcase_add_loop_test(tc, envoy_alternatives, 0, N_OF(natives));
