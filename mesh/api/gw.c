@@ -216,6 +216,10 @@ void shape_check_server_tls(const struct gw_tls *t, struct slice protocol, const
         findings_add(f, FINDING_INVALID, &max, "must not be older than minProtocolVersion");
     if (t->credential_name.len && t->credential_names.n)
         findings_add(f, FINDING_INVALID, &names, "excludes credentialName: keep one");
+    if (t->credential_names.n > 1)
+        findings_add(f, FINDING_UNSUPPORTED, &names,
+                     "only the first, \"%.*s\", is used: clients see no other certificate",
+                     SHOW(t->credential_names.p[0]));
     for (uint32_t i = 0; i < t->ciphers.n; i++) {
         AT_INDEX(item, suites, i);
 
@@ -289,6 +293,9 @@ static void check_server(const struct gw_server *s, const struct fpath *at, stru
     if (s->bind.len && !socket && !ip_parse(s->bind, &ip))
         findings_add(f, FINDING_INVALID, &bind, "must be an address or unix:///path, is \"%.*s\"",
                      SHOW(s->bind));
+    if (socket)
+        findings_add(f, FINDING_UNSUPPORTED, &bind,
+                     "unix sockets are not opened: give an address, or leave it out");
     if (s->hosts.n == 0)
         findings_add(f, FINDING_INVALID, &hosts, "must list at least one host");
     for (uint32_t i = 0; i < s->hosts.n; i++) {
