@@ -70,7 +70,7 @@ headers-not-removed^headers^proxy/filter/headers.c^        if (!is_authority(ops
 client-cert-believed^inbound-plain^proxy/filter/headers.c^    http_head_remove(h, SL("x-forwarded-client-cert"));^    (void)h;
 drain-keeps-connections^drain^proxy/h1_down.c^             (down_serves(&d->down.info) && d->down.worker->draining))^             (down_serves(&d->down.info) && !d->down.worker))
 drain-keeps-connections^drain^proxy/h1_down.c^             (d->down.info.inbound && d->down.worker->draining))^             (d->down.info.inbound && !d->down.worker))
-clock-unread^clock-behind^lib/tls/chan_tls.c^(time_t)(loop_wall(t->c.loop) / NS_PER_S));^(time_t)1767225601);
+clock-unread^clock-behind^lib/tls/verify.c^(time_t)(loop_wall(t->c.loop) / NS_PER_S));^(time_t)1767225601);
 strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {^if (!info) {
 gateway-misdirected^gateway-tls^proxy/gate.c^           prog_gate_of_sni(p, host) != info->gw->gate;^           !info->gw->gate;
 gateway-any-client^gateway-tls^proxy/gates.c^        .verify_peer = clients,^        .verify_peer = false,
