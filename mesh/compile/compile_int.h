@@ -130,6 +130,8 @@ uint64_t selector_hash(const struct api_map *labels); /* 0 for no labels */
 enum { RULE_CONNECT_TIMEOUT_MS = 10000 }; /* Istio's default */
 /* Fill what the rules for `t` give the port and `to->subset`. False: no rule has that subset. */
 bool rule_apply(struct cc *c, const struct target *t, uint16_t port, struct prog_cluster *to);
+/* The limits that a connectionPool sets. */
+void rule_pool(struct cc *c, const struct dr_connection_pool *p, struct prog_cluster *to);
 /* Does a rule that selects the client's workload name the Secret of the client's namespace? */
 bool rule_needs(struct cc *c, struct slice name);
 /* One label of failoverPriority, "key" or "key=value". False: it never tells endpoints apart here. */

@@ -171,13 +171,25 @@ static struct prog_inbound_port *port_of(struct prog_inbound *in, uint32_t port)
     return NULL;
 }
 
+static struct prog_cluster *limits_of(struct cc *c, const struct dr_connection_pool *pool)
+{
+    struct prog_cluster *to = pool ? CC_ARRAY(c, struct prog_cluster, 1) : NULL;
+
+    if (to)
+        rule_pool(c, pool, to);
+    return to;
+}
+
 /* What its ports speak and where the application is; the rest stays as Services and PeerAuthentications
  * have it. */
 static void ingress(struct cc *c, const struct ix_pod *pod, struct prog_inbound *in)
 {
     const struct ix_object *o = scope_sidecar(c);
     uint32_t cap = in->n_ports;
+    struct prog_cluster *limits = o ? limits_of(c, o->sc->inbound_pool) : NULL;
 
+    for (uint32_t i = 0; i < in->n_ports; i++)
+        in->ports[i].limits = limits;
     for (uint32_t i = 0; o && i < o->sc->n_ingress; i++) {
         const struct sc_ingress *from = &o->sc->ingress[i];
         struct prog_inbound_port *to;
@@ -189,6 +201,7 @@ static void ingress(struct cc *c, const struct ix_pod *pod, struct prog_inbound 
             return;
         to->protocol = compile_protocol(from->port.protocol, from->port.name, to->port);
         to->endpoint = cc_copy(c, from->default_endpoint);
+        to->limits = from->pool ? limits_of(c, from->pool) : limits;
     }
     if (in->n_ports)
         qsort(in->ports, in->n_ports, sizeof *in->ports, cmp_port);

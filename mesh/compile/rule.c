@@ -432,6 +432,11 @@ static void set_pool(struct cc *c, const struct dr_connection_pool *p, struct pr
     set_pings(&p->http, to);
 }
 
+void rule_pool(struct cc *c, const struct dr_connection_pool *p, struct prog_cluster *to)
+{
+    set_pool(c, p, to);
+}
+
 static void set_outlier(struct cc *c, const struct dr_outlier *o, struct prog_cluster *to)
 {
     struct prog_outlier *x;

@@ -130,6 +130,7 @@ struct prog_inbound_port {
     struct slice service_host, service_name, service_namespace;
     struct slice endpoint; /* "127.0.0.1:80", "0.0.0.0:80" (the address that was dialled), "unix:///path",
                             * "unix://@name"; empty: where the caller dialled */
+    struct prog_cluster *limits; /* its `pool` and `policy->tcp` hold for the application; NULL: none */
 };
 struct prog_inbound {
     struct prog prog;

@@ -184,7 +184,11 @@ static int inbound_port(struct rd *r, const struct fpath *at, const PB(Inbound__
     TRY(dec_text(r, m->service_host, &ret->service_host));
     TRY(dec_text(r, m->service_name, &ret->service_name));
     TRY(dec_text(r, m->service_namespace, &ret->service_namespace));
-    return dec_text(r, m->endpoint, &ret->endpoint);
+    TRY(dec_text(r, m->endpoint, &ret->endpoint));
+    if (!m->limits)
+        return 0;
+    ONE(r, ret->limits);
+    return dec_limits(r, AT(at, "limits"), m->limits, ret->limits);
 }
 
 static int inbound(struct rd *r, const void *from, void *to)

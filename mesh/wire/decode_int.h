@@ -51,6 +51,8 @@ int dec_string_match(struct rd *r, const struct fpath *at, const PB(StringMatch)
 /* The seldom parts of a cluster; *ret is NULL when it has none. */
 int dec_policy(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
                struct prog_policy **ret);
+/* Pool and seldom parts of a cluster. */
+int dec_limits(struct rd *r, const struct fpath *at, const PB(Cluster) * m, struct prog_cluster *ret);
 int dec_service(struct rd *r, const void *from, void *to); /* struct prog_service */
 int dec_listeners(struct rd *r, const void *from, void *to);
 int dec_credential(struct rd *r, const void *from, void *to);

@@ -279,6 +279,12 @@ static void cluster_limits(const PB(Cluster) * m, struct prog_cluster *ret)
     }
 }
 
+int dec_limits(struct rd *r, const struct fpath *at, const PB(Cluster) * m, struct prog_cluster *ret)
+{
+    cluster_limits(m, ret);
+    return dec_policy(r, at, m, &ret->policy);
+}
+
 static int cluster(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
                    struct prog_cluster *ret)
 {

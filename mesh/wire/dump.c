@@ -214,6 +214,20 @@ static void rule(struct dump *d, const struct authz_rule *r)
     }
 }
 
+static void pool(struct dump *d, const struct prog_cluster *c)
+{
+    number(d, "max connections", c->pool.max_connections);
+    number(d, "max pending", c->pool.max_pending);
+    number(d, "max requests", c->pool.max_requests);
+    number(d, "max requests per connection", c->pool.max_requests_per_connection);
+    number(d, "max retries", c->pool.max_retries);
+    ms(d, "connect timeout", c->pool.connect_timeout_ms);
+    ms(d, "idle timeout", c->pool.idle_timeout_ms);
+    number(d, "max streams", c->pool.max_streams);
+    ms(d, "ping interval", c->pool.ping_interval_ms);
+    ms(d, "ping timeout", c->pool.ping_timeout_ms);
+}
+
 static void inbound(struct dump *d, const struct prog_inbound *in)
 {
     text(d, "closed", in->closed);
@@ -224,6 +238,12 @@ static void inbound(struct dump *d, const struct prog_inbound *in)
         line(d, "port %u: %s, mtls %s%s%.*s%s%.*s", p->port, protocols[p->protocol],
              mtls_modes[p->mtls], p->service_host.len ? ", " : "", SL_FMT(p->service_host),
              p->endpoint.len ? ", to " : "", SL_FMT(p->endpoint));
+        d->level++;
+        if (p->limits)
+            pool(d, p->limits);
+        if (p->limits && p->limits->policy)
+            dump_policy(p->limits->policy, d->level, d->out);
+        d->level--;
     }
     for (uint32_t i = 0; i < in->n_policies; i++) {
         const struct authz_policy *p = &in->policies[i];
@@ -456,16 +476,7 @@ static void cluster(struct dump *d, const struct prog_cluster *c, uint32_t i)
         line(d, "selector: %016llx", (unsigned long long)c->subset_selector);
     text(d, "service", c->service_name);
     text(d, "namespace", c->service_namespace);
-    number(d, "max connections", c->pool.max_connections);
-    number(d, "max pending", c->pool.max_pending);
-    number(d, "max requests", c->pool.max_requests);
-    number(d, "max requests per connection", c->pool.max_requests_per_connection);
-    number(d, "max retries", c->pool.max_retries);
-    ms(d, "connect timeout", c->pool.connect_timeout_ms);
-    ms(d, "idle timeout", c->pool.idle_timeout_ms);
-    number(d, "max streams", c->pool.max_streams);
-    ms(d, "ping interval", c->pool.ping_interval_ms);
-    ms(d, "ping timeout", c->pool.ping_timeout_ms);
+    pool(d, c);
     dump_policy(c->policy, d->level, d->out);
     d->level--;
 }

@@ -231,6 +231,8 @@ static void *workload(struct arena *a, const struct prog_workload *w)
     return m;
 }
 
+static bool pool(struct arena *a, const struct prog_cluster *c, PB(Cluster) *m);
+
 static PB(Inbound__Port) *inbound_port(struct arena *a, const struct prog_inbound_port *p)
 {
     PB(Inbound__Port) *m = pb_new(a, PB_DESC(inbound__port));
@@ -239,6 +241,8 @@ static PB(Inbound__Port) *inbound_port(struct arena *a, const struct prog_inboun
         (m->service_name = text(a, p->service_name)) &&
         (m->service_namespace = text(a, p->service_namespace)) &&
         (m->endpoint = text(a, p->endpoint)));
+    TRY(!p->limits || ((m->limits = pb_new(a, PB_DESC(cluster))) && pool(a, p->limits, m->limits) &&
+                       enc_policy(a, p->limits->policy, m->limits)));
     m->port = p->port;
     m->protocol = (PB(Protocol))p->protocol;
     m->mtls = (PB(Mtls))p->mtls;

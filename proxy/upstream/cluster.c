@@ -305,6 +305,28 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
     return cluster_direct(w, name, addr, NULL);
 }
 
+/* Limits may come and go while connections are under way. */
+static struct up_cluster *limit(struct up_cluster *c, const struct prog_cluster *from)
+{
+    static const struct prog_cluster none;
+    if (!c || (!from && !c->cfg.pool.connect_timeout_ms))
+        return c;
+    from = from ? from : &none;
+    const struct prog_tcp *tcp = PROG_POLICY(from, tcp);
+    c->cfg.pool = from->pool;
+    if (tcp && !c->cfg.policy) {
+        struct prog_policy *p = ARENA_NEW(&c->own, struct prog_policy);
+        if (!p || !(p->tcp = ARENA_NEW(&c->own, struct prog_tcp))) {
+            up_cluster_unref(c);
+            return NULL;
+        }
+        c->cfg.policy = p;
+    }
+    if (c->cfg.policy)
+        *c->cfg.policy->tcp = tcp ? *tcp : (struct prog_tcp){0};
+    return c;
+}
+
 struct up_cluster *up_cluster_app(struct worker *w, const struct down_info *info)
 {
     struct slice to = info->port->endpoint;
@@ -313,7 +335,7 @@ struct up_cluster *up_cluster_app(struct worker *w, const struct down_info *info
     snprintf(name, sizeof name, "inbound|%u||", sock_addr_port(&info->orig));
     if (slice_starts(to, SL("unix://")))
         return slice_copy(slice_skip(to, 7), path, sizeof path)
-                   ? cluster_direct(w, name, &addr, path)
+                   ? limit(cluster_direct(w, name, &addr, path), info->port->limits)
                    : NULL;
     if (to.len && sock_addr_parse_hostport(to, &addr) < 0)
         return NULL;
@@ -322,7 +344,7 @@ struct up_cluster *up_cluster_app(struct worker *w, const struct down_info *info
         addr = info->orig;
         sock_addr_set_port(&addr, port);
     }
-    return cluster_direct(w, name, &addr, NULL);
+    return limit(cluster_direct(w, name, &addr, NULL), info->port->limits);
 }
 
 /* The cluster of one address by a service's description, whose TLS it has. */

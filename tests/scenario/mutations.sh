@@ -40,6 +40,7 @@ scope-sees-all^scope^mesh/compile/scope.c^    if (!o || !o->sc->n_egress)\n     
 scope-policy-off^scope^mesh/compile/settings.c^    return o && o->sc->outbound ?^    return o && !o->sc ?
 ingress-endpoint-off^ingress^mesh/compile/inbound.c^        to->endpoint = cc_copy(c, from->default_endpoint);^        to->endpoint = SLICE_NULL;
 ingress-protocol-off^ingress-tcp^mesh/compile/inbound.c^        to->protocol = compile_protocol(from->port.protocol,^        to->protocol = compile_protocol(SL("HTTP"),
+ingress-limits-off^ingress-limits^mesh/compile/inbound.c^        to->limits = from->pool ? limits_of(c, from->pool) : limits;^        to->limits = limits;
 registry-open^registry-only^proxy/stream_route.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream_route.c^    timeout_start(s, route->timeout_ms);^    timeout_start(s, route->timeout_ms == 1);

@@ -353,6 +353,11 @@ static inline void g_port(struct gen *g, struct prog_inbound_port *p)
     p->mtls = (enum prog_mtls)g_n(g, PROG_MTLS_STRICT + 1);
     p->service_host = g_text(g);
     p->endpoint = g_text(g);
+    if (g_bool(g)) {
+        p->limits = arena_alloc(g->a, sizeof *p->limits);
+        p->limits->pool.max_connections = g_n(g, 100);
+        p->limits->pool.connect_timeout_ms = g_n(g, 100000);
+    }
 }
 static inline void g_inbound(struct gen *g, struct prog_inbound *in)
 {
