@@ -400,7 +400,7 @@ clear_shop() {
 # Nothing of an earlier test may steer this one.
 no_policies() {
     local kinds=virtualservices,destinationrules,peerauthentications,authorizationpolicies ns
-    kinds+=,serviceentries.networking.istio.io
+    kinds+=,serviceentries.networking.istio.io,sidecars.networking.istio.io
     for ns in "$SHOP" istio-system; do
         theirs "$ns" || k delete "$kinds" --all -n "$ns" >/dev/null 2>&1
     done
