@@ -104,6 +104,90 @@ json_t *injector_settings(const struct op *op, const struct mesh_cr *mesh, bool 
     return o;
 }
 
+struct configs {
+    const struct ix_object *p[INJECTOR_CONFIGS_MAX];
+    size_t n, dropped, bytes;
+};
+
+/* Of all texts together. */
+static size_t bytes_of(const struct api_map *m)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < m->n; i++)
+        n += m->p[i].key.len + m->p[i].value.len;
+    return n;
+}
+
+static bool config_add(void *user, const struct ix_object *o)
+{
+    struct configs *c = user;
+    const struct pc *pc = o->pc;
+
+    if (o->invalid || pc->target_ref.kind.len || (!pc->concurrency.set && !pc->environment.n))
+        return true; /* says nothing of a sidecar */
+    /* The ConfigMap has an end; a smaller one may fit. */
+    if (c->n == N_OF(c->p) || c->bytes + bytes_of(&pc->environment) > INJECTOR_CONFIGS_BYTES) {
+        c->dropped++;
+        return true;
+    }
+    c->bytes += bytes_of(&pc->environment);
+    c->p[c->n++] = o;
+    return true;
+}
+
+static int config_order(const void *a, const void *b)
+{
+    const struct obj_meta *x = (*(const struct ix_object *const *)a)->meta,
+                          *y = (*(const struct ix_object *const *)b)->meta;
+    int d = (x->created_s > y->created_s) - (x->created_s < y->created_s);
+
+    if (!d)
+        d = slice_cmp(x->ns, y->ns);
+    return d ? d : slice_cmp(x->name, y->name);
+}
+
+static json_t *texts_of(const struct api_map *m)
+{
+    json_t *o = json_object();
+
+    for (uint32_t i = 0; i < m->n; i++)
+        json_object_set_new_nocheck(o, m->p[i].key.p, json_string_of(m->p[i].value));
+    return o;
+}
+
+json_t *injector_proxy_configs(const struct index *x)
+{
+    struct configs c = {.n = 0};
+    struct slice root = index_mesh(x)->root_namespace;
+    json_t *list = json_array();
+
+    index_each_object(x, INDEX_PC, config_add, &c);
+    if (c.dropped)
+        LOG(WARN, "ProxyConfigs that find no room in the injector's settings have no effect", "count=%zu",
+            c.dropped);
+    if (c.n)
+        qsort(c.p, c.n, sizeof *c.p, config_order);
+    for (size_t i = 0; i < c.n; i++) {
+        const struct pc *pc = c.p[i]->pc;
+        bool all = api_selector_is_all(&pc->selector);
+        json_t *one = json_object(), *config = json_object();
+
+        put_text(one, "namespace", c.p[i]->meta->ns);
+        if (all && slice_eq(c.p[i]->meta->ns, root))
+            json_object_set_new(one, "namespace", json_string(""));
+        if (!all)
+            json_object_set_new(one, "matchLabels", texts_of(&pc->selector.labels));
+        if (pc->concurrency.set)
+            json_object_set_new(config, "concurrency", json_integer(pc->concurrency.v));
+        if (pc->environment.n)
+            json_object_set_new(config, "proxyMetadata", texts_of(&pc->environment));
+        json_object_set_new(one, "config", config);
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
 /* --- reconciliation --------------------------------------------------------------------------- */
 
 
@@ -135,6 +219,8 @@ static int plan(struct ctl *ctl, struct slice key, struct plan *ret, int64_t *re
     CLEANUP(json_freep) json_t *o =
         injector_settings(op, index_mesh(op->model.index), injector_native(op->model.index),
                           no_net_admin(&op->model));
+    if (o && index_any(op->model.index, INDEX_PC))
+        json_object_set_new(o, "proxyConfigs", injector_proxy_configs(op->model.index));
     CLEANUP(mem_freep) char *text = o ? json_text(o, JSON_PRETTY) : NULL;
     if (!text)
         return err_set(err, ERR_NOMEM, "settings");
@@ -189,7 +275,7 @@ static void any_changed(void *user)
 static void policy_changed(void *user, enum index_kind kind, struct slice ns, struct slice name)
 {
     (void)ns, (void)name;
-    if (kind == INDEX_MESH)
+    if (kind == INDEX_MESH || kind == INDEX_PC)
         soon(user);
 }
 

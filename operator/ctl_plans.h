@@ -28,6 +28,9 @@ bool webhook_is_foreign(const json_t *config);
 
 /* The settings that the injector reads; a new reference. `native`: every kubelet knows it.
  * `no_net_admin`: array, stolen. */
+/* ProxyConfig objects as the injector's settings have them: so many, with so many bytes of environment. */
+enum { INJECTOR_CONFIGS_MAX = 1000, INJECTOR_CONFIGS_BYTES = 256 * 1024 };
+json_t *injector_proxy_configs(const struct index *x);
 json_t *injector_settings(const struct op *op, const struct mesh_cr *mesh, bool native,
                           json_t *no_net_admin);
 /* True when all of the nodes' kubelets (at least one) are of 1.33 or later. */

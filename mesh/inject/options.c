@@ -352,6 +352,28 @@ int inject_proxy_config(struct inject *in, const json_t *config, json_t *into, s
     return 0;
 }
 
+/* What the oldest ProxyConfig object says: of all namespaces ("") or this one, for all its workloads or by
+ * labels that the pod has. */
+static int config_of_object(struct inject *in, const char *ns, bool by_labels, struct err *err)
+{
+    size_t i;
+    const json_t *one;
+
+    json_array_foreach(in->set->proxy_configs, i, one)
+    {
+        const json_t *labels = json_object_get(one, "matchLabels");
+        const char *of = jstr(one, "namespace");
+
+        if (!of || strcmp(of, ns) != 0 || (labels != NULL) != by_labels ||
+            (labels && !inject_selector_matches(one, in->labels)))
+            continue;
+        return inject_proxy_config(in, json_object_get(one, "config"), in->opt.proxy_config, err);
+    }
+    return 0;
+}
+
+/* Later ones go before: the Mesh, ProxyConfigs of the root namespace and of the pod's, the annotation, the
+ * ProxyConfig that selects the pod (Istio's order). */
 static int config_read(struct inject *in, struct err *err)
 {
     const char *text = jstr(in->annotations, "proxy.istio.io/config");
@@ -362,15 +384,17 @@ static int config_read(struct inject *in, struct err *err)
         in->set->proxy_config ? json_deep_copy(in->set->proxy_config) : json_object();
     if (!in->opt.proxy_config)
         return err_set(err, ERR_NOMEM, "ProxyConfig");
+    if (config_of_object(in, "", false, err) < 0 || config_of_object(in, in->req->ns, false, err) < 0)
+        return err_wrap(err, "ProxyConfig");
     if (!text || !slice_trim(slice_str(text)).len)
-        return 0;
+        return config_of_object(in, in->req->ns, true, err);
     if (yaml_parse_one(slice_str(text), &limits, &config, err) < 0 ||
         (!json_is_null(config) && inject_proxy_config(in, config, in->opt.proxy_config, err) < 0)) {
         json_decref(config);
         return err_wrap(err, "invalid value for annotation 'proxy.istio.io/config'");
     }
     json_decref(config);
-    return 0;
+    return config_of_object(in, in->req->ns, true, err);
 }
 
 /* --- user volumes: a JSON array of objects with a name, or an object by name -------------------

@@ -45,11 +45,13 @@
     X(BOOL, merge_metrics,         "mergeMetrics",                    true)                                  \
     X(LIST, no_net_admin,          "namespacesWithoutNetAdmin",       NULL)     /* Pod Security forbids it */ \
     X(OBJ,  proxy_config,          "proxyConfig",                     NULL)     /* mesh-wide ProxyConfig */  \
+    X(ARR,  proxy_configs,         "proxyConfigs",                    NULL)     /* ProxyConfig objects, oldest first */ \
     X(ARR,  never_inject,          "neverInjectSelector",             NULL)     /* label selectors, ORed */  \
     X(ARR,  always_inject,         "alwaysInjectSelector",            NULL)
 /* clang-format on */
 
-/* Strings borrow from `json`. LIST: an array of strings; OBJ, ARR: checked by type only, NULL when
+/* An element of `proxyConfigs`: {"namespace": "" for all, "matchLabels": {...} or absent, "config": {...}}.
+ * Strings borrow from `json`. LIST: an array of strings; OBJ, ARR: checked by type only, NULL when
  * absent. Immutable once made. */
 #define INJECT_TYPE_STR const char *
 #define INJECT_TYPE_BOOL bool

@@ -235,6 +235,76 @@ START_TEST(tokens_and_lives)
 }
 END_TEST
 
+static void config_put(struct index *x, const char *ns, const char *name, int day, const char *spec)
+{
+    char text[512];
+    struct err err = {0};
+
+    snprintf(text, sizeof text,
+             "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\",\"creationTimestamp\":"
+             "\"2026-01-%02dT00:00:00Z\"},\"spec\":%s}", name, ns, day, spec);
+    CLEANUP(json_freep) json_t *v = J(text);
+    ck_assert_msg(index_put(x, INDEX_PC, v, NULL, &err) == 0, "%s", err.msg);
+}
+
+/* Oldest first; what says nothing of a sidecar, or is not valid, is left out. */
+START_TEST(proxy_configs)
+{
+    struct index *x = index_new();
+    char big[400];
+
+    config_put(x, "shop", "young", 3, "{\"concurrency\":3}");
+    config_put(x, "shop", "web", 2, "{\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
+                                    "\"environmentVariables\":{\"A\":\"b\"}}");
+    config_put(x, "istio-system", "all", 1, "{\"concurrency\":0}");
+    config_put(x, "istio-system", "some", 4, "{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},"
+                                             "\"concurrency\":1}");
+    config_put(x, "shop", "image", 1, "{\"image\":{\"imageType\":\"debug\"}}");
+    config_put(x, "shop", "bound", 1, "{\"targetRef\":{\"kind\":\"Gateway\",\"name\":\"x\"},"
+                                      "\"concurrency\":1}");
+    config_put(x, "shop", "wrong", 1, "{\"concurrency\":1,\"environmentVariables\":{\"a=b\":\"c\"}}");
+    CLEANUP(json_freep) json_t *got = injector_proxy_configs(x);
+    CLEANUP(json_freep) json_t *want =
+        J("[{\"namespace\":\"\",\"config\":{\"concurrency\":0}},"
+          "{\"namespace\":\"shop\",\"matchLabels\":{\"app\":\"web\"},\"config\":{\"proxyMetadata\":"
+          "{\"A\":\"b\"}}},{\"namespace\":\"shop\",\"config\":{\"concurrency\":3}},"
+          "{\"namespace\":\"istio-system\",\"matchLabels\":{\"a\":\"b\"},\"config\":{\"concurrency\":1}}]");
+    CLEANUP(mem_freep) char *text = json_text(got, JSON_COMPACT);
+    ck_assert_msg(json_equal(got, want), "%s", text);
+
+    /* As many as find room. */
+    for (int i = 0; i < INJECTOR_CONFIGS_MAX; i++) {
+        snprintf(big, sizeof big, "c%d", i);
+        config_put(x, "bank", big, 5, "{\"concurrency\":1}");
+    }
+    CLEANUP(json_freep) json_t *most = injector_proxy_configs(x);
+    ck_assert_uint_eq(json_array_size(most), INJECTOR_CONFIGS_MAX);
+    index_free(x);
+}
+END_TEST
+
+START_TEST(environment_has_an_end)
+{
+    struct index *x = index_new();
+    CLEANUP(buf_freep) struct buf b;
+    struct err err = {0};
+
+    for (int i = 0; i < 3; i++) {
+        buf_init(&b, 1 << 20);
+        buf_addf(&b, "{\"metadata\":{\"name\":\"c%d\",\"namespace\":\"shop\"},\"spec\":"
+                     "{\"environmentVariables\":{\"A\":\"%0*d\"}}}",
+                 i, INJECTOR_CONFIGS_BYTES / 2 - 10, 0);
+        CLEANUP(json_freep) json_t *v = J(buf_cstr(&b));
+        ck_assert_msg(index_put(x, INDEX_PC, v, NULL, &err) == 0, "%s", err.msg);
+        buf_fini(&b);
+    }
+    CLEANUP(json_freep) json_t *got = injector_proxy_configs(x);
+    ck_assert_uint_eq(json_array_size(got), 2);
+    buf_init(&b, 16);
+    index_free(x);
+}
+END_TEST
+
 START_TEST(addresses_stay_and_never_meet)
 {
     struct map taken = {0};
@@ -292,6 +362,8 @@ TESTS(plans)
     json_setup();
     tcase_add_loop_test(tc, rootcert, 0, N_OF(rootcerts));
     tcase_add_loop_test(tc, webhook_certificate, 0, N_OF(hooks));
+    tcase_add_test(tc, proxy_configs);
+    tcase_add_test(tc, environment_has_an_end);
     tcase_add_test(tc, webhook_bundle_overlaps);
     tcase_add_loop_test(tc, foreign_injector, 0, N_OF(foreign));
     tcase_add_loop_test(tc, namespace_facts, 0, N_OF(namespaces));
