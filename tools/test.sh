@@ -48,6 +48,7 @@ step "build with gcc" make -j"$jobs" all
 step "layers" tools/graph.sh
 step "support table, schemas and references agree" tools/crds.py --check
 step "metrics and limits are as documented" tools/metrics.py --check
+step "mutations find their lines" eval "tests/scenario/mutations.sh check && tests/e2e/mutations.sh check"
 step "check" make -j"$jobs" check
 if [ "$cluster" = yes ]; then
     step "demo without a cluster" tools/demo/local.sh --check "${BUILD:-build}/release/bin"

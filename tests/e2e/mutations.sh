@@ -4,7 +4,7 @@
 # named here. Each mutation is one line of the sources, changed in a copy, or one value of the chart.
 #
 #   tests/e2e/mutations.sh [NAME]...     without names all; about a minute each
-#   tests/e2e/mutations.sh list
+#   tests/e2e/mutations.sh list|check    check: each row finds its line
 #
 # Needs the test cluster. Ends with the unchanged images installed again.
 set -uo pipefail
@@ -16,9 +16,9 @@ mutations() {
     cat <<'T'
 authz-off^07^frontend gets 403^proxy/guard.c^return v.allowed;^return true;
 authz-old-connections^07^frontend gets 403^proxy/guard.c^now && now != d->info.inbound_prog^!now
-strict-off^08^the bare pod's plaintext call is refused^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {^if (!info) {
+strict-off^08^the bare pod's plaintext call is refused^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT) {^if (!info) {
 no-mtls^03^no HTTP can be read in it^proxy/upstream/dial.c^*ret = h->mtls;^*ret = false;
-mutual-falls-back^06^the client gets 503^proxy/upstream/dial.c^return h->mtls ? ERR_OK : ERR_DENIED;^*ret = h->mtls; return ERR_OK;
+mutual-falls-back^06^the client gets 503^proxy/upstream/dial.c^            return ERR_DENIED;^            { *ret = false; return ERR_OK; }
 server-name-unchecked^10^the client refuses it with 503^proxy/upstream/dial.c^if (h->identity.len && slice_eq(spiffe_id, h->identity))^if (h->identity.len || spiffe_id.len)
 trust-domain-unchecked^10^the server refuses another trust domain's name^proxy/incoming.c^if (slice_eq(who.trust_domain, s->trust_domain))^if (who.trust_domain.len)
 weights-ignored^04^v2 got its tenth^mesh/match/route.c^uint32_t at = (uint32_t)((uint64_t)dice * total >> 32), i;^uint32_t at = (uint32_t)((uint64_t)dice * total >> 33), i;
@@ -27,7 +27,7 @@ retries-ignored^09^the faults are retried away^proxy/stream_attempt.c^if (!r || 
 status-optimistic^04^its status does not claim an acknowledgement that nobody gave^mesh/api/status.c^} else if (in->interested == 0) {^} else if (in->interested > 1000000) {
 strangers-while-asking^07^native: not one byte of it was readable^proxy/incoming.c^if ((events & CHAN_READ) && !in->asking)^if (events & CHAN_READ)
 headless-passed-through^07^and never otherwise^proxy/upstream/cluster.c^if (!svc || svc->n_clusters != 1 || svc->clusters[0].original_dst)^if (!svc || svc->n_clusters)
-withheld-replaced^09^payment: its caller keeps the route that it held^operator/push.c^    if (r->state == PROG_WITHHELD && s->holds)^    if (r->state == PROG_WITHHELD && !s)
+withheld-replaced^09^payment: its caller keeps the route that it held^operator/push_talk.c^    if (r->state == PROG_WITHHELD && s->holds)^    if (r->state == PROG_WITHHELD && !s)
 replicas-not-counted^20^is acknowledged by the proxies of both^operator/replicas.c^        to->acked += t->acked;^        to->acked += 0;
 dns-capture-off^05^curl http://frontend.example.com/ (glibc)^helm^--set meshConfig.proxy.dnsCapture=false^
 names-not-looked-up-again^22^the sidecar follows^proxy/hostnames.c^    loop_timer_in(h->all->loop, &h->timer, wait_ns(h, a->ttl_s), again);^    (void)again, (void)wait_ns;
@@ -40,6 +40,10 @@ T
 if [ "${1:-}" = list ]; then
     mutations | awk -F'^' '{ printf "%-24s %s: %s\n", $1, $2, $3 }'
     exit 0
+fi
+if [ "${1:-}" = check ]; then
+    mutations | tools/mutations.py 4
+    exit
 fi
 [ "$(id -u)" -eq 0 ] || { echo "needs root, for the test cluster" >&2; exit 1; }
 

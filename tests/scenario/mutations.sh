@@ -5,7 +5,7 @@
 # cluster can notice.
 #
 #   tests/scenario/mutations.sh [NAME]...     without names all
-#   tests/scenario/mutations.sh list
+#   tests/scenario/mutations.sh list|check    check: each row finds its line
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 
@@ -22,13 +22,15 @@ shared-as-http2^shared^proxy/h2_down.c^return d->down.info.shared ? HTTP_1_1 : H
 shared-never^shared^proxy/upstream/pool.c^    a->shared = a->may_share && !a->h2^    a->shared = a->may_share && a->h2
 shared-against-rule^shared-not^proxy/upstream/pool.c^!c->cfg.keep_http1 && !pool->max_connections^!pool->max_connections
 shared-with-strangers^shared-not^proxy/upstream/h2_up.c^    if (u->shared && !slice_is(tls_chan_alpn(u->conn.chan), TULLE_SHARED_ALPN)) {^    if (u->shared && !chan_is_tls(u->conn.chan)) {
+h2-crowd-joined^h2-crowded^proxy/upstream/h2_up.c^(picky && (conn_crowded(u) || (a->once^(picky && ((a->once
+failed-write-forgotten^idle-close-put^proxy/upstream/h1_up.c^            chan_resume(u->conn.chan);\n            return;\n        }\n        buf_consume^            return;\n        }\n        buf_consume
 h2-pause-off^h2-large-body^proxy/h2_down.c^        h2_pause(s->codec, stop);^        h2_pause(s->codec, false && stop);
 h2-resets-free^h2-floods^lib/http/h2_io.c^        if (h->server && s && !s->out_head)^        if (!h->server && s && !s->out_head)
 h2-no-stall^h2-limits^lib/http/h2_io.c^    if (h->config.stall_ns && (h->queued || buf_len(&h->out)))^    if (h->config.stall_ns && (buf_len(&h->out)))
 h2-one-goaway^h2-drain^lib/http/h2.c^        rc = nghttp2_submit_shutdown_notice(h->session);^        rc = h->draining ? nghttp2_session_terminate_session(h->session, 0) : 0;
 h2-policy-late^h2-policy^proxy/h2_down.c^    if (late)^    if (late && d->closed)
 h2-early-reset^h2-half^lib/http/h2_io.c^    if (s->dropped > LINGER_BYTES)^    if (s->dropped > 1)
-grpc-as-http^grpc-own-answers^proxy/reply.c^(status < 200 || status >= 300 || r->grpc >= 0) && reply_wants_grpc(request))^status > 999 && reply_wants_grpc(request))
+grpc-as-http^grpc-own-answers^proxy/reply.c^    if (!http_only && (status < 200 || status >= 300 || r->grpc >= 0) &&^    if (!http_only && status > 999 &&
 mirror-waits-for-ever^mirror^proxy/mirror.c^        if (buf_err(&m->kept) != ERR_OK)^        if (buf_err(&m->kept) != ERR_OK && !m->worker)
 mirror-deadline-off^mirror^proxy/mirror.c^w->limits->mirror_timeout_ns,^w->limits->mirror_timeout_ns * 100,
 mirror-timeout-off^mirror-limits^proxy/mirror.c^route->timeout_ms ? route->timeout_ms * NS_PER_MS^route->timeout_ms == 1 ? route->timeout_ms * NS_PER_MS
@@ -53,7 +55,7 @@ outlier-codes-off^outlier-local^mesh/match/outlier.c^if (o->codes[i] == status)^
 hash-off^hash-header^proxy/upstream/choose.c^bool hashed = how && how->hashed && c->cfg.balancer == PROG_HASH;^bool hashed = how && how->hashed && !c->cfg.balancer;
 hash-cookie-off^hash-cookie^proxy/stream_attempt.c^    if (s->set_cookie.len)^    if (!s->worker)
 hash-ejected-used^hash-ejected^proxy/upstream/choose.c^return g->panic || !health_out(h, now);^return g->panic || now;
-locality-off^locality-failover^proxy/upstream/cluster.c^h->group = places ? locality_group(places, &self, eps, e) : 0;^h->group = 0;
+locality-off^locality-failover^proxy/upstream/cluster.c^h->group = r->places ? locality_group(r->places, &r->self, eps, e) : 0;^h->group = 0;
 locality-retry-off^locality-retry^mesh/compile/route.c^r->elsewhere = from->remote_localities.v;^r->elsewhere = !from;
 locality-shares-off^locality-distribute^proxy/upstream/choose.c^if (at < l->groups[i].share)^if (at < 1)
 tcp-idle-off^tcp-lifetime^proxy/tcp.c^if (t && t->idle_timeout_ms)^if (t && t->idle_timeout_ms == 1)
@@ -68,11 +70,10 @@ balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_requ
 rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;
 redirect-query^rewrite-redirect^mesh/match/route.c^struct slice scheme = d->scheme.len ? d->scheme : r->scheme, authority, path;^struct slice scheme = r->scheme, authority, path;
 headers-not-removed^headers^proxy/filter/headers.c^        if (!is_authority(ops->remove.p[i]))^        if (is_authority(ops->remove.p[i]))
-client-cert-believed^inbound-plain^proxy/filter/headers.c^    http_head_remove(h, SL("x-forwarded-client-cert"));^    (void)h;
+client-cert-believed^inbound-plain^proxy/filter/headers.c^    remove_client_cert(h);^    if (!h)\n        remove_client_cert(h);
 drain-keeps-connections^drain^proxy/h1_down.c^             (down_serves(&d->down.info) && d->down.worker->draining))^             (down_serves(&d->down.info) && !d->down.worker))
-drain-keeps-connections^drain^proxy/h1_down.c^             (d->down.info.inbound && d->down.worker->draining))^             (d->down.info.inbound && !d->down.worker))
 clock-unread^clock-behind^lib/tls/verify.c^(time_t)(loop_wall(t->c.loop) / NS_PER_S));^(time_t)1767225601);
-strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port.mtls == PROG_MTLS_STRICT) {^if (!info) {
+strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT) {^if (!info) {
 gateway-misdirected^gateway-tls^proxy/gate.c^           prog_gate_of_sni(p, host) != info->gw->gate;^           !info->gw->gate;
 gateway-any-client^gateway-tls^proxy/gates.c^        .verify_peer = clients,^        .verify_peer = false,
 gateway-names-off^gateway-tls^proxy/gates.c^        .n_peer_names = clients ? gate->subject_alt_names.n : 0,^        .n_peer_names = 0,
@@ -99,7 +100,7 @@ authz-hosts^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->
 authz-ports^authz-fields^mesh/match/authz.c^return lists_hold(c, &o->ports, &o->not_ports, port_match) && http_lists_hold(c, o);^return http_lists_hold(c, o);
 request-id-replaced^traces^proxy/filter/headers.c^    *ret = http_head_get(h, SL("x-request-id"));\n    if (ret->len)^    *ret = SLICE_NULL;\n    if (ret->len)
 paths-as-they-come^authz^proxy/stream_route.c^    if (slice_eq(norm, path))\n^    if (norm.len)\n
-h2-room^h2-streams^proxy/upstream/h2_up.c^while (u && (conn_room(u) == 0^while (u && (conn_room(u) == 12345
+h2-room^h2-streams^proxy/upstream/h2_up.c^|| conn_room(u) == 0 ||^|| conn_room(u) == 12345 ||
 h2-max-streams^h2-pool^proxy/upstream/h2_up.c^    if (pool->max_streams)^    if (pool->max_streams > 1000)
 h2-refused-not-again^h2-goaway^proxy/stream_attempt.c^bool again = why == UP_FAIL_REFUSED ||^bool again =
 h2-cancel-silent^h2-resets^proxy/upstream/h2_up.c^        h2_reset(s, H2_CANCEL);^        h2_stream_set(s, NULL);
@@ -125,6 +126,10 @@ T
 if [ "${1:-}" = list ]; then
     mutations | awk -F'^' '{ printf "%-26s %-22s %s\n", $1, $2, $3 }'
     exit 0
+fi
+if [ "${1:-}" = check ]; then
+    mutations | tools/mutations.py 3
+    exit
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/tulle-mutations.XXXXXX")
 trap 'rm -rf "$work"' EXIT
