@@ -434,9 +434,9 @@ void up_service_changed(struct worker *w, const struct know_news *n)
     for (uint32_t i = 0; svc && i < svc->n_clusters; i++)
         if (map_get(&w->clusters, svc->clusters[i].name))
             up_cluster_unref(up_cluster_get(w, svc, i));
-    /* What nobody took over. Another service that names the same cluster, and was not used since,
-     * makes it anew. */
-    for (uint32_t i = 0; old && i < old->n_clusters; i++) {
+    /* What nobody took over (a service may be told again as it is). Another service that names the
+     * same cluster, and was not used since, makes it anew. */
+    for (uint32_t i = 0; old && old != svc && i < old->n_clusters; i++) {
         struct up_cluster *c = map_get(&w->clusters, old->clusters[i].name);
         if (c && c->service == old)
             cluster_unlist(w, old->clusters[i].name, c);
