@@ -23,6 +23,7 @@ step() { # step NAME COMMAND...: run, remember a failure, go on
 
 say "packages"
 tools/deps.sh || exit 1
+tools/deps.sh interop || exit 1 # here: two installations at a time wait for nobody
 
 cluster_log=$(mktemp)
 cluster=no

@@ -15,10 +15,11 @@ sum=$(cat "$sources"/* | sha256sum | cut -c1-16)
 cache=${TULLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tulle}/interop-web-$sum
 export WEB=$cache/web
 if [ ! -x "$WEB" ]; then
-    go=$(command -v go || echo /usr/local/go/bin/go)
-    [ -x "$go" ] || { echo "the web server of these tests is built with Go: install it" >&2; exit 1; }
+    . tests/cluster/lib.sh
+    . tests/cluster/go.sh
+    go_find
     mkdir -p "$cache"
-    (cd "$sources" && nice "$go" build -o "$WEB" .)
+    (cd "$sources" && nice "$GO" build -o "$WEB" .)
 fi
 rc=0
 for scenario in "$INTEROP"/apps/${2:-*}.scn; do

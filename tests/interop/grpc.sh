@@ -12,10 +12,11 @@ build=${1:?usage: $0 BUILD_DIR}
 cache=${TULLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tulle}/grpc-interop-$GRPC_VERSION
 export GRPC_INTEROP=$cache
 if [ ! -x "$cache/client" ] || [ ! -x "$cache/server" ]; then
-    go=$(command -v go || echo /usr/local/go/bin/go)
-    [ -x "$go" ] || { echo "the interop programs are built with Go: install it" >&2; exit 1; }
+    . tests/cluster/lib.sh
+    . tests/cluster/go.sh
+    go_find
     mkdir -p "$cache"
-    GOBIN=$cache GOFLAGS=-mod=mod nice "$go" install "google.golang.org/grpc/interop/client@$GRPC_VERSION" \
+    GOBIN=$cache GOFLAGS=-mod=mod nice "$GO" install "google.golang.org/grpc/interop/client@$GRPC_VERSION" \
         "google.golang.org/grpc/interop/server@$GRPC_VERSION"
 fi
 exec tests/scenario/run.sh "$build" ./tests/interop/grpc.scn

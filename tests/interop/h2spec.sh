@@ -11,9 +11,10 @@ build=${1:?usage: $0 BUILD_DIR}
 cache=${TULLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tulle}/h2spec
 export H2SPEC=$cache/h2spec
 if [ ! -x "$H2SPEC" ]; then
-    go=$(command -v go || echo /usr/local/go/bin/go)
-    [ -x "$go" ] || { echo "h2spec is built with Go: install it" >&2; exit 1; }
+    . tests/cluster/lib.sh
+    . tests/cluster/go.sh
+    go_find
     mkdir -p "$cache"
-    GOBIN=$cache GOFLAGS=-mod=mod "$go" install "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC_VERSION"
+    GOBIN=$cache GOFLAGS=-mod=mod "$GO" install "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC_VERSION"
 fi
 exec tests/scenario/run.sh "$build" ./tests/interop/h2spec.scn

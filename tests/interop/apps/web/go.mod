@@ -1,3 +1,3 @@
 module web
 
-go 1.25
+go 1.24

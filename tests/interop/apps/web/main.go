@@ -108,7 +108,9 @@ func race(url, host string, n int, pause time.Duration, put bool) error {
 	failed := map[string]int{}
 	const clients = 8
 	for c := range clients {
-		wg.Go(func() {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
 			rnd := rand.New(rand.NewSource(int64(c)))
 			client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
 			for range n / clients {
@@ -140,7 +142,7 @@ func race(url, host string, n int, pause time.Duration, put bool) error {
 					mu.Unlock()
 				}
 			}
-		})
+		}()
 	}
 	wg.Wait()
 	if len(failed) > 0 {
