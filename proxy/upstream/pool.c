@@ -104,7 +104,7 @@ static bool connections_full(const struct up_cluster *c)
 static bool place(struct up_attempt *a)
 {
     bool full = connections_full(a->cluster);
-    if ((full || !a->fresh) && (a->h2 ? h2_up_take(a, !full) : h1_up_take(a)))
+    if (a->h2 ? h2_up_take(a, !full) : (full || !a->fresh) && h1_up_take(a))
         return true;
     if (full)
         return false;

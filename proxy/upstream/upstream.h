@@ -189,7 +189,7 @@ struct up_attempt {
     bool reused, answer_begun;  /* the codec's: the connection had carried others; a head came */
     bool once;                  /* not to be sent twice (RFC 9110 9.2.2): only on a connection that
                                    has not ended as far as the kernel knows */
-    bool fresh;                 /* on a new connection, if there may be one */
+    bool fresh;                 /* HTTP/1: on a new connection, if there may be one */
     bool over;
     bool counted;               /* in the cluster's requests */
     bool sent;                  /* the head went out at least in part */
