@@ -94,27 +94,16 @@ else
     echo "skipped: demo, integration and e2e (namespaces and the test cluster need root)"
 fi
 
-finish_memory() {
+# finish PID LOG: what was begun beside the others; its status, and its output without make's.
+finish() {
     local rc=0
-    wait "$memory_pid" || rc=$?
-    grep -v '^make' "$memory_log"
+    wait "$1" || rc=$?
+    grep -vE '^(  [A-Z]+ |make)' "$2"
     return $rc
 }
-step "a sidecar, a service and a connection take no more than they did" finish_memory
-finish_interop() {
-    local rc=0
-    wait "$interop_pid" || rc=$?
-    grep -v '^make' "$interop_log"
-    return $rc
-}
-step "real clients and servers through two sidecars" finish_interop
-finish_beside() {
-    local rc=0
-    wait "$beside_pid" || rc=$?
-    grep -vE '^(  [A-Z]+ |make\[)' "$beside_log"
-    return $rc
-}
-step "build with clang; check under ASan, UBSan and TSan" finish_beside
+step "a sidecar, a service and a connection take no more than they did" finish "$memory_pid" "$memory_log"
+step "real clients and servers through two sidecars" finish "$interop_pid" "$interop_log"
+step "build with clang; check under ASan, UBSan and TSan" finish "$beside_pid" "$beside_log"
 rm -f "$cluster_log" "$beside_log" "$memory_log" "$interop_log"
 
 say "result"
