@@ -408,26 +408,34 @@ static bool holds_chosen(const struct side *p)
     return false;
 }
 
-/* From every state of the table to every other: they part and join again. */
-START_TEST(those_who_see_the_same_share)
+/* Three pods that look alike but for their names, namespaces and labels; each has the service. */
+static const char *const three[][3] = {
+    {"shop", "front-1", "front"}, {"shop", "back-1", "back"}, {"bank", "front-1", "front"}};
+
+static void three_dial(struct side p[static 3])
 {
-    static const char *const pods[][3] = {
-        {"shop", "front-1", "front"}, {"shop", "back-1", "back"}, {"bank", "front-1", "front"}};
-    struct side p[3];
-    char id[3][80];
+    static char id[3][80]; /* sides borrow them */
     const struct wire_hello usual = hello;
 
-    setup();
     service_put();
-    for (size_t i = 0; i < N_OF(p); i++) {
-        pod_put(pods[i][0], pods[i][1], pods[i][2]);
-        snprintf(id[i], sizeof id[i], "spiffe://cluster.local/ns/%s/sa/front", pods[i][0]);
-        hello = (struct wire_hello){.pod = slice_str(pods[i][1]), .namespace_ = slice_str(pods[i][0])};
+    for (size_t i = 0; i < N_OF(three); i++) {
+        pod_put(three[i][0], three[i][1], three[i][2]);
+        snprintf(id[i], sizeof id[i], "spiffe://cluster.local/ns/%s/sa/front", three[i][0]);
+        hello = (struct wire_hello){.pod = slice_str(three[i][1]), .namespace_ = slice_str(three[i][0])};
         dial(&p[i], id[i]);
         want(&p[i], true, PROG_SERVICE, WEB, SLICE_NULL);
         ack(&p[i]);
     }
     hello = usual;
+}
+
+/* From every state of the table to every other: they part and join again. */
+START_TEST(those_who_see_the_same_share)
+{
+    struct side p[3];
+
+    setup();
+    three_dial(p);
     for (size_t k = 0; k < N_OF(shares) * 2; k++) {
         size_t step = k % 2 ? k / 2 : (size_t)_i;
         if (shares[step].vs)
@@ -438,7 +446,7 @@ START_TEST(those_who_see_the_same_share)
         for (size_t i = 0; i < N_OF(p); i++) {
             ack(&p[i]);
             ck_assert_msg(holds_chosen(&p[i]) == (shares[step].chosen >> i & 1), "%zu: %s/%s", step,
-                          pods[i][0], pods[i][1]);
+                          three[i][0], three[i][1]);
             if (p[i].n_got > GOT_MAX / 2) {
                 for (uint32_t n = p[i].n_got; n-- > 0;)
                     if (p[i].got[n].state == PROG_VALUE) {
@@ -463,26 +471,15 @@ END_TEST
 /* A Sidecar reaches the one that it selects; the others are told nothing. */
 START_TEST(a_sidecar_reaches_whom_it_selects)
 {
-    static const char *const pods[][3] = {
-        {"shop", "front-1", "front"}, {"shop", "back-1", "back"}, {"bank", "front-1", "front"}};
     struct side p[3];
-    char id[3][80];
-    const struct wire_hello usual = hello;
 
     setup();
-    service_put();
+    three_dial(p);
     for (size_t i = 0; i < N_OF(p); i++) {
-        pod_put(pods[i][0], pods[i][1], pods[i][2]);
-        snprintf(id[i], sizeof id[i], "spiffe://cluster.local/ns/%s/sa/front", pods[i][0]);
-        hello = (struct wire_hello){.pod = slice_str(pods[i][1]), .namespace_ = slice_str(pods[i][0])};
-        dial(&p[i], id[i]);
-        want(&p[i], true, PROG_SERVICE, WEB, SLICE_NULL);
-        ack(&p[i]);
         want(&p[i], false, PROG_SETTINGS, "", SLICE_NULL);
         ack(&p[i]);
         p[i].n_got = 0;
     }
-    hello = usual;
     for (int round = 0; round < 2; round++) {
         put(INDEX_SC, "{\"metadata\":{\"name\":\"back\",\"namespace\":\"shop\"},\"spec\":{"
                       "\"workloadSelector\":{\"labels\":{\"app\":\"back\"}},\"egress\":[{\"hosts\":"
