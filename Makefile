@@ -140,12 +140,32 @@ $(eval $(call program_rule,tulle-operator,operator/main,operator))
 $(eval $(call program_rule,tulle-injector,injector/main,injector))
 $(eval $(call program_rule,tulle-proxy-data,proxy/main,proxy))
 $(eval $(call program_rule,tulle,cli/main,cli))
-# The supervisor is tiny and static: it holds sockets and keys and parses no network bytes.
-SUPERVISOR_LIBS := $(O)/lib/base.a $(O)/lib/io.a
-$(O)/bin/tulle-proxy: $(O)/proxy/supervisor_main.o $(O)/proxy.a $(SUPERVISOR_LIBS)
+# The supervisor is tiny and static: it holds sockets and keys and parses no network bytes. Released, it is linked
+# with musl: glibc's static library alone is ten times its size. (musl's own linker script cannot say -static-pie;
+# its start-up code does not apply packed relative relocations.)
+SUPERVISOR_SRCS := $(patsubst %,proxy/%.c,supervisor_main supervisor handover hook options trim) lib/io/sock.c \
+	$(patsubst %,lib/base/%.c,clock err escape log mem slice)
+MUSL := $(patsubst %-gnu,%-musl,$(shell gcc -dumpmachine))
+ifeq ($(FLAVOUR),release)
+SUPERVISOR_OBJS := $(SUPERVISOR_SRCS:%.c=$(O)/musl/%.o)
+gcc_file = $(shell gcc -print-file-name=$(1))
+$(O)/musl/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,MUSL,$<)
+	$(Q)$(CC) -nostdinc -isystem /usr/include/$(MUSL) -isystem $(call gcc_file,include) -idirafter /usr/include -idirafter \
+		/usr/include/$(MUSL:%-musl=%-gnu) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/bin/tulle-proxy: $(SUPERVISOR_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(filter-out -pie %-relocs,$(LDFLAGS)) -static-pie -nostdlib -L/usr/lib/$(MUSL) -o $@ /usr/lib/$(MUSL)/rcrt1.o \
+		/usr/lib/$(MUSL)/crti.o $(call gcc_file,crtbeginS.o) $^ -lc $(call gcc_file,libgcc.a) $(call gcc_file,crtendS.o) \
+		/usr/lib/$(MUSL)/crtn.o
+else
+$(O)/bin/tulle-proxy: $(O)/proxy/supervisor_main.o $(O)/proxy.a $(O)/lib/base.a $(O)/lib/io.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS)) $(if $(SAN),,-static-pie) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_lib/base)
+endif
 
 # RE2 is C++ and large: a shared object that the first regular expression loads (lib/base/re.h). C
 # programs carry no C++ runtime of the sanitizers, so checks that need one are off in it.

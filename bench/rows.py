@@ -360,7 +360,7 @@ class Size(Row):
     figures = (Figure("mb", "stripped executables, beside shared libraries", "MB", 2),)
 
     def how(self):
-        return "what strip --strip-unneeded leaves; Tulle's supervisor is static and counts its libc"
+        return "what strip --strip-unneeded leaves; Tulle's supervisor is static and counts its libc, musl"
 
     def measure(self, world, peer):
         total = 0

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/base/libc.h"
+
 /* Segments that may be written hold relocated tables: forgetting those would undo the relocation. The
  * rest is backed by the file, byte for byte. */
 static int forget_object(struct dl_phdr_info *o, size_t size, void *user)

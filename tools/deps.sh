@@ -7,7 +7,7 @@ set -euo pipefail
 
 build=(gcc g++ make pkg-config libc6-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libssl-dev
     libmicrohttpd-dev libgnutls28-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler
-    protobuf-compiler libnftables-dev libxxhash-dev libre2-dev libc-ares-dev)
+    protobuf-compiler libnftables-dev libxxhash-dev libre2-dev libc-ares-dev musl-tools)
 test=(check libsubunit-dev clang libclang-rt-14-dev clang-format jq curl ca-certificates iproute2
     nftables tcpdump openssl git python3 python3-venv)
 

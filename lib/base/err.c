@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/libc.h"
+
 const char *err_code_name(enum err_code code)
 {
     /* clang-format off */

@@ -19,6 +19,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/escape.h"
+#include "lib/base/libc.h"
 
 #define LINE_MAX_BYTES PIPE_BUF
 #define TAIL_BYTES 16 /* kept free for `..."`, `}` and the line's end */
