@@ -147,8 +147,9 @@ static bool stream_retry(struct stream *s, const struct retry_outcome *o)
         return false;
     struct up_cluster *c = s->attempt.cluster;
     if (s->retries == 0) { /* a stream is in one retry at a time: counted once, until it is over */
-        if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {
+        if (!up_may_retry(c)) {
             s->flags |= FLAG_UO;
+            telemetry_retry_overflow(s->worker, c->cfg.name);
             return false;
         }
         c->retries++;

@@ -72,25 +72,19 @@ static const struct metric_def metrics_tcp[] = {
     {"istio_tcp_received_bytes_total", "Bytes received on TCP connections", "bytes", METRIC_COUNTER,
      NULL, 0},
 };
+#define COUNTER(name, help) {name, help, NULL, METRIC_COUNTER, NULL, 0}
 enum { M_REFUSED, M_OVERFLOW, M_LOG_DROPPED, M_LATE_LABELS, M_OVERLOAD, M_MIRROR_DROPPED };
 static const struct metric_def metrics_own[] = {
-    {"tulle_connections_refused_total", "Connections refused before they carried anything", NULL,
-     METRIC_COUNTER, NULL, 0},
-    {"tulle_connections_overflow_total", "Connections over this proxy's limit", NULL, METRIC_COUNTER,
-     NULL, 0},
-    {"tulle_access_log_dropped_total", "Access log lines dropped because nobody read them", NULL,
-     METRIC_COUNTER, NULL, 0},
-    {"tulle_peer_labels_unknown_total", "Records written before the peer's labels were known", NULL,
-     METRIC_COUNTER, NULL, 0},
-    {"tulle_overload_refused_total", "Requests and connections refused as memory was near its limit",
-     NULL, METRIC_COUNTER, NULL, 0},
-    {"tulle_mirror_dropped_total", "Copies of requests that were given up or got no answer", NULL,
-     METRIC_COUNTER, NULL, 0},
+    COUNTER("tulle_connections_refused_total", "Connections refused before they carried anything"),
+    COUNTER("tulle_connections_overflow_total", "Connections over this proxy's limit"),
+    COUNTER("tulle_access_log_dropped_total", "Access log lines dropped because nobody read them"),
+    COUNTER("tulle_peer_labels_unknown_total", "Records written before the peer's labels were known"),
+    COUNTER("tulle_overload_refused_total", "Requests and connections refused as memory was near its limit"),
+    COUNTER("tulle_mirror_dropped_total", "Copies of requests that were given up or got no answer"),
 };
-static const char *const labels_h2[] = {"limit"};
+static const char *const labels_h2[] = COUNTER("limit"};
 static const struct metric_def metrics_h2[] = {
-    {"tulle_http2_limits_total", "HTTP/2 connections and streams that met a limit", NULL,
-     METRIC_COUNTER, NULL, 0},
+    {"tulle_http2_limits_total", "HTTP/2 connections and streams that met a limit"),
 };
 static const char *const labels_cluster[] = {"cluster_name"};
 enum { M_EJECTED, M_EJECTIONS, M_EJECT_5XX, M_EJECT_GATEWAY, M_EJECT_LOCAL, M_EJECT_OVER };
@@ -108,7 +102,11 @@ static const struct metric_def metrics_outlier[] = {
     {"envoy_cluster_outlier_detection_ejections_overflow",
      "Ejections that maxEjectionPercent did not allow", NULL, METRIC_COUNTER, NULL, 0},
 };
-enum { G_HTTP, G_GRPC, G_TCP, G_OWN, G_H2, G_OUTLIER };
+static const struct metric_def metrics_retry[] = {
+    COUNTER("envoy_cluster_upstream_rq_retry_overflow", "Retries that no budget was left for"),
+};
+#undef COUNTER
+enum { G_HTTP, G_GRPC, G_TCP, G_OWN, G_H2, G_OUTLIER, G_RETRY };
 static const struct metric_group groups[] = {
     [G_HTTP] = {labels_http, metrics_http, L_HTTP_COUNT, N_OF(metrics_http)},
     [G_GRPC] = {labels_http, metrics_grpc, L_TCP_COUNT, N_OF(metrics_grpc)},
@@ -116,6 +114,7 @@ static const struct metric_group groups[] = {
     [G_OWN] = {NULL, metrics_own, 0, N_OF(metrics_own)},
     [G_H2] = {labels_h2, metrics_h2, N_OF(labels_h2), N_OF(metrics_h2)},
     [G_OUTLIER] = {labels_cluster, metrics_outlier, 1, N_OF(metrics_outlier)},
+    [G_RETRY] = {labels_cluster, metrics_retry, 1, N_OF(metrics_retry)},
 };
 enum { ROWS_MAX = 4000, LATE_MAX = 256, LATE_WAIT_MS = 1000 };
 
@@ -627,16 +626,20 @@ void telemetry_refused(struct worker *w, const struct down *d, const struct prog
     telemetry_record(w, &r);
 }
 
-void telemetry_overflow(struct worker *w)
+static void count_own(struct worker *w, unsigned metric)
 {
     if (w->telemetry)
-        metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_OVERFLOW, 1);
+        metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), metric, 1);
+}
+
+void telemetry_overflow(struct worker *w)
+{
+    count_own(w, M_OVERFLOW);
 }
 
 void telemetry_overload(struct worker *w)
 {
-    if (w->telemetry)
-        metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_OVERLOAD, 1);
+    count_own(w, M_OVERLOAD);
 }
 
 void telemetry_h2_limit(struct worker *w, const char *label)
@@ -667,10 +670,15 @@ void telemetry_ejection(struct worker *w, struct slice cluster, enum outlier_cau
     metrics_add(row, of_cause[cause], 1);
 }
 
-void telemetry_mirror_dropped(struct worker *w)
+void telemetry_retry_overflow(struct worker *w, struct slice cluster)
 {
     if (w->telemetry)
-        metrics_add(metrics_row(w->telemetry->shard, G_OWN, NULL), M_MIRROR_DROPPED, 1);
+        metrics_add(metrics_row(w->telemetry->shard, G_RETRY, &cluster), 0, 1);
+}
+
+void telemetry_mirror_dropped(struct worker *w)
+{
+    count_own(w, M_MIRROR_DROPPED);
 }
 
 void telemetry_free(struct worker *w)

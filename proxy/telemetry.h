@@ -102,6 +102,8 @@ void telemetry_overflow(struct worker *w);
 void telemetry_overload(struct worker *w);
 /* An HTTP/2 peer met a limit (enum h2_limit, by its label). */
 void telemetry_h2_limit(struct worker *w, const char *label);
+/* A request of the cluster was not repeated, since its budget or maxRetries is used up. */
+void telemetry_retry_overflow(struct worker *w, struct slice cluster);
 /* A host of the cluster was ejected (+1) for `cause`, was not because too many are (0), or is back
  * (-1). */
 void telemetry_ejection(struct worker *w, struct slice cluster, enum outlier_cause cause, int step);

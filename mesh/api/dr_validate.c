@@ -179,6 +179,19 @@ static void tunnel(const struct dr_tunnel *t, const struct fpath *up, struct fin
     check_port(t->target_port, &port, f);
 }
 
+static void retry_budget(const struct dr_retry_budget *b, const struct fpath *up,
+                         struct findings *f)
+{
+    AT_KEY(at, *up, "retryBudget");
+    AT_KEY(percent, at, "percent");
+    AT_KEY(interval, at, "budgetInterval");
+
+    if (b->percent.set)
+        check_share(b->percent.v, &percent, f);
+    if (b->interval.ns != 0) /* 0s is the default: requests under way alone */
+        check_duration(b->interval, &interval, f);
+}
+
 static void policy(const struct dr_policy *p, const struct fpath *at, struct findings *f)
 {
     if (p->load_balancer)
@@ -193,11 +206,8 @@ static void policy(const struct dr_policy *p, const struct fpath *at, struct fin
         tls(p->tls, at, f);
     if (p->tunnel)
         tunnel(p->tunnel, at, f);
-    if (p->retry_budget && p->retry_budget->percent.set) {
-        AT_KEY(budget, *at, "retryBudget");
-        AT_KEY(percent, budget, "percent");
-        check_share(p->retry_budget->percent.v, &percent, f);
-    }
+    if (p->retry_budget)
+        retry_budget(p->retry_budget, at, f);
     ports(p, at, f);
 }
 

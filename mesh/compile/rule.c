@@ -196,6 +196,8 @@ static struct dr_policy merge(struct dr_policy base, const struct dr_policy *ove
         base.outlier = over->outlier;
     if (over->tls)
         base.tls = over->tls;
+    if (over->retry_budget) /* has no place in an entry for a port, and holds there, too */
+        base.retry_budget = over->retry_budget;
     exact = dr_policy_port(over, port);
     if (exact) {
         base.load_balancer = exact->load_balancer;
@@ -460,6 +462,20 @@ static void set_outlier(struct cc *c, const struct dr_outlier *o, struct prog_cl
             x->codes[x->n_codes++] = (uint16_t)code;
 }
 
+/* As Istio's defaults and Envoy's: 20 %, at least 3. A minimum of 0 is one that was not given (proto3). */
+static void set_retry_budget(struct cc *c, const struct dr_retry_budget *from,
+                             struct prog_cluster *to)
+{
+    struct prog_retry_budget *b;
+
+    if (!from || !seldom(c, to) ||
+        !(b = to->policy->retry_budget = CC_ARRAY(c, struct prog_retry_budget, 1)))
+        return;
+    b->share = from->percent.set ? (uint32_t)(from->percent.v * 1000 + 0.5) : 20000;
+    b->min_retries = from->min_retry_concurrency.v ? from->min_retry_concurrency.v : 3;
+    b->interval_ms = cc_ms(from->interval.ns);
+}
+
 /* A Secret is for the workloads that a rule selects, as Istio has it; without that nothing weaker
  * is used in its place. */
 static void set_origin(struct cc *c, const struct dr_tls *tls, bool selected,
@@ -530,6 +546,7 @@ bool rule_apply(struct cc *c, const struct target *t, uint16_t port, struct prog
     set_outlier(c, policy.outlier, to);
     set_locality(c, policy.load_balancer, policy.outlier != NULL, to);
     set_pool(c, policy.connection_pool, to);
+    set_retry_budget(c, policy.retry_budget, to);
     if (!(t->kind == TARGET_SERVICE && t->svc->external && !policy.tls))
         set_tls(c, policy.tls, t, r.n && r.p[0]->dr->workload_selector.set, to);
     return s || !to->subset.len;

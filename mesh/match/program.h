@@ -331,6 +331,11 @@ struct prog_locality { /* distribution where there is one for the caller, else f
     struct prog_rank *ranks;
     uint32_t n_distribute, n_failover, n_ranks;
 };
+struct prog_retry_budget { /* stands for max_retries */
+    uint32_t share;       /* retries for each 100,000 requests */
+    uint32_t min_retries; /* always allowed */
+    uint32_t interval_ms; /* requests that ended so long ago count, too; 0: only those under way */
+};
 struct prog_origin { /* TLS towards a server that is no sidecar */
     struct slice certificate, key, roots, crl; /* files; without roots: the system's */
     struct slice credential;                   /* key of a CREDENTIAL that stands for the files */
@@ -342,6 +347,7 @@ struct prog_policy { /* NULL: none of it */
     struct prog_hash *hash;
     struct prog_locality *locality;
     struct prog_origin *origin;
+    struct prog_retry_budget *retry_budget;
 };
 
 enum prog_tls { PROG_TLS_AUTO, PROG_TLS_DISABLE, PROG_TLS_MUTUAL_MESH, PROG_TLS_SIMPLE,

@@ -67,6 +67,42 @@ uint32_t retry_backoff_ms(const struct prog_retry *r, uint32_t attempt, uint32_t
     return (uint32_t)(span * dice >> 32);
 }
 
+uint32_t retry_budget_limit(const struct prog_retry_budget *b, uint32_t requests)
+{
+    uint64_t share = (uint64_t)requests * b->share / 100000;
+
+    return (uint32_t)MAX(share, (uint64_t)b->min_retries);
+}
+
+/* The slots that have passed since the last look are empty. */
+static uint32_t *window_now(struct retry_window *w, uint32_t interval_ms, int64_t now_ns)
+{
+    int64_t turn = now_ns / ((int64_t)interval_ms * 100000);
+
+    if (turn - w->turn >= RETRY_WINDOW_SLOTS || turn < w->turn) {
+        *w = (struct retry_window){.turn = turn};
+    } else {
+        while (w->turn < turn)
+            w->n[++w->turn % RETRY_WINDOW_SLOTS] = 0;
+    }
+    return &w->n[turn % RETRY_WINDOW_SLOTS];
+}
+
+void retry_window_add(struct retry_window *w, uint32_t interval_ms, int64_t now_ns)
+{
+    ++*window_now(w, interval_ms, now_ns);
+}
+
+uint32_t retry_window_sum(struct retry_window *w, uint32_t interval_ms, int64_t now_ns)
+{
+    uint32_t sum = 0;
+
+    window_now(w, interval_ms, now_ns);
+    for (size_t i = 0; i < RETRY_WINDOW_SLOTS; i++)
+        sum += w->n[i];
+    return sum;
+}
+
 bool retry_parse_on(struct slice text, uint32_t *ret_on, uint32_t *status, uint32_t cap,
                     uint32_t *ret_n, struct slice *ret_unknown)
 {

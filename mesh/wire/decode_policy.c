@@ -116,12 +116,25 @@ static int origin(struct rd *r, const PB(Origin) * m, struct prog_origin **ret)
     return 0;
 }
 
+static int retry_budget(struct rd *r, const PB(RetryBudget) * m, struct prog_retry_budget **ret)
+{
+    struct prog_retry_budget *b;
+
+    ONE(r, b);
+    b->share = MIN(m->share, 100000u);
+    b->min_retries = m->min_retries;
+    b->interval_ms = m->interval_ms;
+    *ret = b;
+    return 0;
+}
+
 int dec_policy(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
                struct prog_policy **ret)
 {
     struct prog_policy *p;
 
-    if (!m->outlier && !m->tcp && !m->hash && !m->locality && !m->origin)
+    if (!m->outlier && !m->tcp && !m->hash && !m->locality && !m->origin &&
+        !m->retry_budget)
         return 0;
     ONE(r, p);
     if (m->outlier)
@@ -134,6 +147,8 @@ int dec_policy(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
         TRY(locality(r, AT(at, "locality"), m->locality, &p->locality));
     if (m->origin)
         TRY(origin(r, m->origin, &p->origin));
+    if (m->retry_budget)
+        TRY(retry_budget(r, m->retry_budget, &p->retry_budget));
     *ret = p;
     return 0;
 }

@@ -113,6 +113,13 @@ void dump_policy(const struct prog_policy *p, int level, struct buf *out)
         hash(&o, p->hash);
     if (p->locality)
         locality(&o, p->locality);
+    if (p->retry_budget) {
+        const struct prog_retry_budget *b = p->retry_budget;
+
+        line(&o, "retry budget: %u.%03u %%, at least %u", b->share / 1000, b->share % 1000,
+             b->min_retries);
+        ms(&o, "retry budget interval", b->interval_ms);
+    }
     if (p->origin) {
         text(&o, "own certificate", p->origin->certificate);
         text(&o, "own key", p->origin->key);

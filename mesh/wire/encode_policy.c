@@ -122,11 +122,24 @@ static bool origin(struct arena *a, const struct prog_origin *o, PB(Origin) * *r
     return true;
 }
 
+static bool retry_budget(struct arena *a, const struct prog_retry_budget *b, PB(RetryBudget) * *ret)
+{
+    PB(RetryBudget) *m = pb_new(a, PB_DESC(retry_budget));
+
+    NEED(m);
+    m->share = b->share;
+    m->min_retries = b->min_retries;
+    m->interval_ms = b->interval_ms;
+    *ret = m;
+    return true;
+}
+
 bool enc_policy(struct arena *a, const struct prog_policy *p, PB(Cluster) * m)
 {
     return !p ||
            ((!p->outlier || outlier(a, p->outlier, &m->outlier)) &&
             (!p->tcp || tcp(a, p->tcp, &m->tcp)) && (!p->hash || hash(a, p->hash, &m->hash)) &&
             (!p->locality || locality(a, p->locality, &m->locality)) &&
-            (!p->origin || origin(a, p->origin, &m->origin)));
+            (!p->origin || origin(a, p->origin, &m->origin)) &&
+            (!p->retry_budget || retry_budget(a, p->retry_budget, &m->retry_budget)));
 }

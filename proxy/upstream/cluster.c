@@ -58,6 +58,7 @@ void up_cluster_unref(struct up_cluster *c)
     arena_fini(&c->own);
     live_forget(c);
     mem_free(c->hosts);
+    mem_free(c->ended);
     mem_free(c);
 }
 

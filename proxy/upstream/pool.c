@@ -4,7 +4,9 @@
 #include "proxy/upstream/pool.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
 #include "lib/http/head.h"
+#include "mesh/match/retry.h"
 #include "proxy/upstream/origin.h"
 #include "proxy/worker.h"
 
@@ -208,6 +210,27 @@ void up_start(struct up_attempt *a)
     }
 }
 
+bool up_may_retry(const struct up_cluster *c)
+{
+    const struct prog_retry_budget *b = PROG_POLICY(&c->cfg, retry_budget);
+    uint32_t ended = 0;
+    if (!b)
+        return !c->cfg.pool.max_retries || c->retries < c->cfg.pool.max_retries;
+    if (b->interval_ms && c->ended)
+        ended = retry_window_sum(c->ended, b->interval_ms, loop_now(c->worker->loop));
+    return c->retries < retry_budget_limit(b, c->requests + ended);
+}
+
+/* A request of the cluster is over. Without memory it is one less that allows retries. */
+static void request_ended(struct up_cluster *c)
+{
+    const struct prog_retry_budget *b = PROG_POLICY(&c->cfg, retry_budget);
+    c->requests--;
+    if (!b || !b->interval_ms || (!c->ended && !(c->ended = mem_zalloc(sizeof *c->ended))))
+        return;
+    retry_window_add(c->ended, b->interval_ms, loop_now(c->worker->loop));
+}
+
 void up_cancel(struct up_attempt *a)
 {
     if (a->conn)
@@ -215,7 +238,7 @@ void up_cancel(struct up_attempt *a)
     if (a->cluster)
         pending_unlink(a);
     if (a->counted)
-        a->cluster->requests--;
+        request_ended(a->cluster);
     a->counted = false;
     if (a->host) {
         up_host_end(a->host);

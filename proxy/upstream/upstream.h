@@ -58,6 +58,7 @@ struct up_live {
     struct up_host **hosts;
 };
 
+struct retry_window;
 struct up_cluster {
     struct worker *worker;
     uint32_t refs;
@@ -70,6 +71,7 @@ struct up_cluster {
     int64_t next_return_ns;     /* when the first ejected host comes back */
     bool live_stale;
     uint32_t conns, requests, retries; /* in flight, for the limits */
+    struct retry_window *ended;   /* owned; of a retry budget with an interval; NULL: none ended yet */
     struct up_attempt *pending;   /* waits for a connection, oldest first */
     struct up_attempt **pending_tail;
     uint32_t n_pending;
@@ -95,6 +97,8 @@ struct up_cluster *up_cluster_dialled(struct worker *w, struct prog_service *ser
                                       const struct sock_addr *addr);
 struct up_cluster *up_cluster_ref(struct up_cluster *c);
 void up_cluster_unref(struct up_cluster *c);
+/* May another retry begin: by the retry budget, else maxRetries? */
+bool up_may_retry(const struct up_cluster *c);
 /* Follow a change of knowledge. Clusters of a service that is gone go with their last connection. */
 void up_service_changed(struct worker *w, const struct know_news *n);
 void up_endpoints_changed(struct worker *w, struct slice endpoints_key);

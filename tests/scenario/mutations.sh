@@ -64,7 +64,9 @@ pool-life-off^pool-lifetime^proxy/upstream/pool.c^if (!t || !t->max_duration_ms)
 pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
 pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
 pool-per-connection^pool-requests^proxy/upstream/h1_up.c^!(max && u->served >= max)^!(max && u->served > 1000)
-pool-retries^pool-retries^proxy/stream_attempt.c^if (c->cfg.pool.max_retries && c->retries >= c->cfg.pool.max_retries) {^if (c->cfg.pool.max_retries && c->retries > 1000) {
+pool-retries^pool-retries^proxy/upstream/pool.c^return !c->cfg.pool.max_retries || c->retries < c->cfg.pool.max_retries;^return !c->cfg.pool.max_retries || c->retries < 1000;
+retry-budget-off^retry-budget^proxy/upstream/pool.c^return c->retries < retry_budget_limit(b, c->requests + ended);^return c->retries < 1000 + ended;
+retry-budget-now^retry-budget-interval^proxy/upstream/pool.c^return c->retries < retry_budget_limit(b, c->requests + ended);^return c->retries < retry_budget_limit(b, c->requests);
 pool-idle^pool-idle^proxy/upstream/pool.c^: ms                ? ms * NS_PER_MS^: ms == 1           ? ms * NS_PER_MS
 balancer-round-robin^least-request-busy^mesh/match/lb.c^    return lb_least_request(s, dice_a, dice_b);^    return dice_a == dice_b ? lb_least_request(s, dice_a, dice_b) : lb_round_robin(s);
 rewrite-authority^rewrite-redirect^mesh/match/route.c^return w && w->authority.len ? w->authority : authority;^return w && !authority.len ? w->authority : authority;

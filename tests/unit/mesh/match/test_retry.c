@@ -79,8 +79,47 @@ START_TEST(backoff)
 }
 END_TEST
 
+static const struct {
+    uint32_t share, min, requests, want;
+} budgets[] = {
+    {20000, 3, 0, 3},       {20000, 3, 19, 3},    {20000, 3, 20, 4},
+    {0, 3, 1000, 3},        {100000, 0, 7, 7},    {500, 0, 199, 0}, /* 0.5 % */
+    {500, 0, 200, 1},       {100000, 3, UINT32_MAX, UINT32_MAX},
+};
+
+START_TEST(budget)
+{
+    struct prog_retry_budget b = {budgets[_i].share, budgets[_i].min, 0};
+
+    ck_assert_uint_eq(retry_budget_limit(&b, budgets[_i].requests), budgets[_i].want);
+}
+END_TEST
+
+/* Of one second, in tenths. */
+START_TEST(window)
+{
+    const int64_t ms = 1000000;
+    struct retry_window w = {0};
+
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 5 * ms), 0);
+    for (int i = 0; i < 10; i++) /* one each 100 ms: 0, 100 ... 900 */
+        retry_window_add(&w, 1000, i * 100 * ms);
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 999 * ms), 10);
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 1000 * ms), 10); /* none is older than the interval */
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 1101 * ms), 9);
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 1901 * ms), 1);
+    retry_window_add(&w, 1000, 1901 * ms);
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 2001 * ms), 1);
+    ck_assert_uint_eq(retry_window_sum(&w, 1000, 900000 * ms), 0); /* long idle */
+    retry_window_add(&w, 1000, 900000 * ms);
+    ck_assert_uint_eq(retry_window_sum(&w, 2000, 900000 * ms), 0); /* another interval: anew */
+}
+END_TEST
+
 TESTS(retry)
 {
+    tcase_add_loop_test(tc, budget, 0, N_OF(budgets));
+    tcase_add_test(tc, window);
     tcase_add_loop_test(tc, wanted, 0, N_OF(cases));
     tcase_add_test(tc, parse);
     tcase_add_test(tc, backoff);

@@ -240,6 +240,10 @@ static inline struct prog_policy *g_policy_of(struct gen *g)
         G_ARRAY(g, p->locality->ranks, p->locality->n_ranks, 3, g_rank);
     }
     if (g_bool(g)) {
+        p->retry_budget = arena_alloc(g->a, sizeof *p->retry_budget);
+        p->retry_budget->share = g_n(g, 100001);
+        p->retry_budget->min_retries = g_n(g, 9);
+        p->retry_budget->interval_ms = g_n(g, 9999);
         p->origin = arena_alloc(g->a, sizeof *p->origin);
         p->origin->certificate = g_text(g);
         p->origin->key = g_text(g);
