@@ -263,7 +263,7 @@ static int compile_all(struct compiling *c, const char *pod_name, const char *ns
     for (size_t i = 0; i < N_OF(always); i++)
         if (add(c, always[i], SLICE_NULL, err) < 0)
             return -1;
-    if (add_listeners(c, err) < 0)
+    if (add(c, PROG_SERVICE, SL(PROG_EGRESS_KEY), err) < 0 || add_listeners(c, err) < 0)
         return -1;
     struct walk w = {.c = c, .err = err};
     index_each_service(c->in.index, on_service, &w);

@@ -441,6 +441,28 @@ static void incoming_event(void *user, unsigned events)
 /* --- outbound: who was dialled?
  * -------------------------------------------------------------------- */
 
+/* Bytes that are nobody's go to a Sidecar's egressProxy: it must be known before one of them comes.
+ * Whether it was to be had, who picks the host sees. */
+static void egress_answered(struct know_waiter *waiter, enum know_state state)
+{
+    struct incoming *in = CONTAINER_OF(waiter, struct incoming, waiter);
+    (void)state;
+    in->asking = false;
+    incoming_await(in);
+}
+
+static bool egress_asked(struct incoming *in)
+{
+    struct know *k = &in->down.worker->know;
+    struct prog_service *svc = NULL;
+    if (!k->settings->egress_proxy || k->settings->registry_only ||
+        know_service(k, SL(PROG_EGRESS_KEY), &svc) != KNOW_WAITING)
+        return false;
+    in->asking = true;
+    know_wait_service(k, SL(PROG_EGRESS_KEY), &in->waiter, egress_answered);
+    return true;
+}
+
 static void outbound_known(struct incoming *in, enum know_state state, struct prog_service *svc)
 {
     switch (state) {
@@ -448,6 +470,8 @@ static void outbound_known(struct incoming *in, enum know_state state, struct pr
         in->service = prog_ref(svc);
         break;
     case KNOW_ABSENT:
+        if (egress_asked(in))
+            return;
         break;
     default:
         in->unanswered = true;

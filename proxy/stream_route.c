@@ -192,11 +192,49 @@ static void stream_route(struct stream *s)
     stream_fault(s);
 }
 
+static void egress_known(struct stream *s, enum know_state state, struct prog_service *svc)
+{
+    if (state != KNOW_VALUE) {
+        stream_reply(s, 503, FLAG_NC, "no_egress_proxy", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    prog_ref(svc);
+    prog_unref(s->service);
+    s->service = svc;
+    stream_route(s);
+}
+
+static void egress_answered(struct know_waiter *w, enum know_state state)
+{
+    struct stream *s = CONTAINER_OF(w, struct stream, waiter);
+    struct prog_service *svc = NULL;
+    if (state == KNOW_VALUE)
+        state = know_service(&s->worker->know, SL(PROG_EGRESS_KEY), &svc);
+    egress_known(s, state, svc);
+}
+
+/* To the Sidecar's egressProxy, never past it: without it the request fails. */
+static void stream_egress(struct stream *s)
+{
+    struct prog_service *svc = NULL;
+    enum know_state state = know_service(&s->worker->know, SL(PROG_EGRESS_KEY), &svc);
+    if (state == KNOW_WAITING) {
+        s->state = STREAM_LOOKUP;
+        know_wait_service(&s->worker->know, SL(PROG_EGRESS_KEY), &s->waiter, egress_answered);
+        return;
+    }
+    egress_known(s, state, svc);
+}
+
 /* Neither the authority nor the address is a service of the mesh: the outbound policy speaks. */
 static void stream_passthrough(struct stream *s)
 {
     if (s->worker->know.settings->registry_only) {
         stream_reply(s, 502, FLAG_NR, "blocked_by_registry_only", SLICE_NULL, SLICE_NULL);
+        return;
+    }
+    if (s->worker->know.settings->egress_proxy) {
+        stream_egress(s);
         return;
     }
     s->attempt.cluster =

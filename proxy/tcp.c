@@ -384,7 +384,13 @@ static struct up_cluster *tcp_cluster(struct worker *w, const struct down_info *
             *ret_why = "blocked_by_registry_only";
             return NULL;
         }
-        return up_cluster_direct(w, "PassthroughCluster", &info->orig);
+        if (!w->know.settings->egress_proxy)
+            return up_cluster_direct(w, "PassthroughCluster", &info->orig);
+        svc = know_held_service(&w->know, SL(PROG_EGRESS_KEY));
+        if (!svc) {
+            *ret_why = "no_egress_proxy";
+            return NULL;
+        }
     }
     struct match_connection req = connection_of(info, sni);
     struct match_tcp m;
@@ -435,7 +441,9 @@ static unsigned flag_of(enum err_code rc, const char *why)
     if (rc == ERR_LIMIT)
         return FLAG_UO;
     return slice_is(slice_str(why), "no_healthy_upstream") ? FLAG_UH
-           : slice_is(slice_str(why), "cluster_not_found") ? FLAG_NC
+           : slice_is(slice_str(why), "cluster_not_found") ||
+                   slice_is(slice_str(why), "no_egress_proxy")
+               ? FLAG_NC
                                                            : FLAG_NR;
 }
 

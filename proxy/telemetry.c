@@ -82,9 +82,9 @@ static const struct metric_def metrics_own[] = {
     COUNTER("tulle_overload_refused_total", "Requests and connections refused as memory was near its limit"),
     COUNTER("tulle_mirror_dropped_total", "Copies of requests that were given up or got no answer"),
 };
-static const char *const labels_h2[] = COUNTER("limit"};
+static const char *const labels_h2[] = {"limit"};
 static const struct metric_def metrics_h2[] = {
-    {"tulle_http2_limits_total", "HTTP/2 connections and streams that met a limit"),
+    COUNTER("tulle_http2_limits_total", "HTTP/2 connections and streams that met a limit"),
 };
 static const char *const labels_cluster[] = {"cluster_name"};
 enum { M_EJECTED, M_EJECTIONS, M_EJECT_5XX, M_EJECT_GATEWAY, M_EJECT_LOCAL, M_EJECT_OVER };

@@ -191,7 +191,7 @@ static bool has_subset(struct an *an, struct slice host, struct slice subset)
     }
 }
 
-static void destination(struct an *an, const struct vs_destination *d, const char *path)
+void an_destination(struct an *an, const struct vs_destination *d, const char *path)
 {
     struct an_host h = an_host_of(an, d->host, an->o->meta->ns);
 
@@ -220,7 +220,7 @@ static void destination(struct an *an, const struct vs_destination *d, const cha
 static void dests(struct an *an, const struct vs_route_dests *r, const char *path)
 {
     for (uint32_t i = 0; i < r->n; i++)
-        destination(an, &r->p[i].destination, an_path(an, "%s.route[%u].destination", path, i));
+        an_destination(an, &r->p[i].destination, an_path(an, "%s.route[%u].destination", path, i));
 }
 
 static bool gateway_takes(const struct gw *gw, struct slice gw_ns, struct slice vs_ns,
@@ -316,7 +316,7 @@ static void vs(struct an *an)
 
         dests(an, &h->route, path);
         for (uint32_t k = 0; k < h->n_mirrors; k++)
-            destination(an, &h->mirrors[k].destination,
+            an_destination(an, &h->mirrors[k].destination,
                         k == 0 && h->mirror_first
                             ? an_path(an, "%s.mirror", path)
                             : an_path(an, "%s.mirrors[%u].destination", path, k - h->mirror_first));

@@ -36,6 +36,8 @@ static inline bool an_host_found(const struct an_host *h)
 {
     return h->service || h->entry;
 }
+/* Where a route leads is there: host, port and subset. */
+void an_destination(struct an *an, const struct vs_destination *d, const char *path);
 /* Pods of a service, from its slices, else by its selector. Return false to stop. */
 typedef bool an_pod_fn(void *user, const struct ix_pod *p);
 void an_each_pod_of(struct an *an, const struct ix_service *s, an_pod_fn *fn, void *user);

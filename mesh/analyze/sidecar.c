@@ -53,6 +53,8 @@ void an_sidecar(struct an *an)
 {
     const struct sc *sc = an->o->sc;
 
+    if (sc->egress_proxy)
+        an_destination(an, sc->egress_proxy, "spec.outboundTrafficPolicy.egressProxy");
     for (uint32_t i = 0; i < sc->n_egress && !an->partial; i++)
         for (uint32_t k = 0; k < sc->egress[i].hosts.n; k++) {
             struct slice text = sc->egress[i].hosts.p[k];

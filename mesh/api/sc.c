@@ -2,6 +2,7 @@
 /* What Istio's webhook refuses in a Sidecar, and what deserves a warning. */
 #include "mesh/api/sc.h"
 
+#include "lib/data/host.h"
 #include "lib/data/ipaddr.h"
 #include "mesh/api/check.h"
 #include "mesh/api/shapes.h"
@@ -170,6 +171,7 @@ void sc_validate(const struct sc *sc, struct findings *f)
     AT_KEY(policy, spec, "outboundTrafficPolicy");
     AT_KEY(proxy, policy, "egressProxy");
     AT_KEY(host, proxy, "host");
+    AT_KEY(subset, proxy, "subset");
 
     if (!sc->n_ingress && !sc->n_egress && !sc->outbound && !sc->inbound_pool)
         findings_add(f, FINDING_INVALID, &spec,
@@ -191,4 +193,8 @@ void sc_validate(const struct sc *sc, struct findings *f)
     if (sc->outbound != SC_ALLOW_ANY)
         findings_add(f, FINDING_INVALID, &proxy, "needs mode ALLOW_ANY beside it");
     check_host(sc->egress_proxy->host, false, &host, f);
+    if (sc->egress_proxy->subset.p && !label_valid(sc->egress_proxy->subset) &&
+        !host_valid(sc->egress_proxy->subset))
+        findings_add(f, FINDING_INVALID, &subset, "\"%.*s\" is no name of a subset",
+                     SHOW(sc->egress_proxy->subset));
 }

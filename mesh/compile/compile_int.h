@@ -99,6 +99,8 @@ const struct ix_object *target_vs(struct cc *c, struct slice host, uint32_t port
 /* --- Sidecars (scope.c) --- */
 /* The Sidecar that holds for the client; NULL: none. */
 const struct ix_object *scope_sidecar(struct cc *c);
+/* Where it sends what the client calls and nobody described; NULL: nowhere. */
+const struct vs_destination *scope_egress_proxy(struct cc *c);
 /* Does it let the client see a host of a Service or ServiceEntry in `ns`, called on this port (0: some)? */
 bool scope_sees(struct cc *c, struct slice ns, struct slice host, uint32_t port);
 /* ...a VirtualService by one of its hosts? */

@@ -42,6 +42,13 @@ const struct ix_object *scope_sidecar(struct cc *c)
     return c->sidecar;
 }
 
+const struct vs_destination *scope_egress_proxy(struct cc *c)
+{
+    const struct ix_object *o = scope_sidecar(c);
+
+    return o && o->sc->outbound == SC_ALLOW_ANY ? o->sc->egress_proxy : NULL;
+}
+
 /* --- what it lets through -----------------------------------------------------------------------
  */
 /* Do "namespace/host" entries take in this host of an object in `ns`? `routes`: it is a

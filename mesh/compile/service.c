@@ -98,6 +98,39 @@ static void of_host(struct cc *c, struct builder *b, const struct target_port *p
                        !prog_is_http(p->protocol));
 }
 
+/* What is unknown, HTTP or not, to a Sidecar's egressProxy. One that is not there lets nothing out. */
+static struct prog *egress_proxy(struct cc *c)
+{
+    const struct vs_destination *d = scope_egress_proxy(c);
+    const struct ix_object *o = scope_sidecar(c);
+    struct target nobody = {.kind = TARGET_NONE}; /* that the client meant */
+    struct builder b = {.target = &nobody};
+    struct prog_cluster *to;
+    uint32_t i;
+
+    if (!d || !(b.s = cc_prog(c, PROG_SERVICE, sizeof *b.s)))
+        return NULL;
+    cc_origin(c, INDEX_SC, o->meta);
+    i = cluster_for(c, &b, index_fqdn(c->x, d->host, o->meta->ns, c->a), d->port, d->subset, NULL,
+                    SLICE_NULL);
+    if (i >= b.s->n_clusters)
+        return NULL;
+    to = &b.s->clusters[i];
+    /* The address that was dialled is the stranger's. */
+    to->original_dst = false;
+    if (to->balancer == PROG_PASSTHROUGH)
+        to->balancer = PROG_LEAST_REQUEST;
+    if (to->problem.len)
+        cc_problem(c, FINDING_REFERENCE, INDEX_SC, o->meta,
+                   SL("spec.outboundTrafficPolicy.egressProxy"), "%.*s", SL_FMT(to->problem));
+    b.s->port = to->port;
+    b.s->host = to->host;
+    b.s->name = to->service_name;
+    b.s->namespace_ = to->service_namespace;
+    routes_default(c, &b, i, true, true);
+    return &b.s->prog;
+}
+
 struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
 {
     struct prog_service *s;
@@ -110,11 +143,13 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
     if (prog_gate_key_split(key, &gate, &host))
         return compile_vhost(c, gate, host);
 
+    cc_dep(c, INDEX_TOKEN_MESH);
+    if (slice_is(key, PROG_EGRESS_KEY))
+        return egress_proxy(c);
     if (!key_split(c, key, &host, &ip, &b.port)) {
         *rc = ERR_INVALID;
         return NULL;
     }
-    cc_dep(c, INDEX_TOKEN_MESH);
     t = ip.len ? target_of_ip(c, &ip, b.port) : target_of_authority(c, host, b.port);
     if (t.kind == TARGET_NONE ||
         (t.kind != TARGET_POD && !target_port_find(&t, b.port, &p)))

@@ -153,6 +153,7 @@ struct prog *compile_settings(struct cc *c)
     s->issuer = c->in->issuer;
     s->renew_within_s = c->in->renew_within_s;
     s->registry_only = registry_only(c);
+    s->egress_proxy = scope_egress_proxy(c) != NULL;
     s->path_merge_slashes = m->path_normalization == MESH_PATH_MERGE_SLASHES;
     s->discovery_wait_ms = cc_ms(m->discovery_wait_ns);
     s->drain_ms = cc_ms(m->proxy.drain_ns);

@@ -63,6 +63,9 @@ struct prog_strings {
     uint32_t n;
 };
 
+/* Key of the Service that takes what no service is: a Sidecar's egressProxy. */
+#define PROG_EGRESS_KEY "egress-proxy"
+
 /* --- Settings --------------------------------------------------------------------------------- */
 struct prog_filter { /* binary fuse filter, 8-bit fingerprints; empty: contains nothing */
     uint64_t seed;
@@ -75,6 +78,7 @@ struct prog_settings {
     struct prog_strings trust_domain_aliases;
     bool registry_only, path_merge_slashes;
     bool eager; /* services are held whether they are used or not */
+    bool egress_proxy; /* what is unknown goes to the Service of PROG_EGRESS_KEY */
     uint32_t issuer, renew_within_s; /* certificates by another CA are renewed soon; 0: none */
     uint32_t discovery_wait_ms, drain_ms, trace_sampling_permyriad;
     struct prog_filter filter;

@@ -144,6 +144,7 @@ static int settings(struct rd *r, const void *from, void *to)
     ret->discovery_wait_ms = m->discovery_wait_ms;
     ret->drain_ms = m->drain_ms;
     ret->eager = m->eager;
+    ret->egress_proxy = m->egress_proxy;
     ret->issuer = m->issuer;
     ret->renew_within_s = m->renew_within_s;
     if (m->trace_sampling_permyriad > 10000)

@@ -199,6 +199,7 @@ static void *settings(struct arena *a, const struct prog_settings *s)
     m->discovery_wait_ms = s->discovery_wait_ms;
     m->drain_ms = s->drain_ms;
     m->eager = s->eager;
+    m->egress_proxy = s->egress_proxy;
     m->issuer = s->issuer;
     m->renew_within_s = s->renew_within_s;
     m->trace_sampling_permyriad = s->trace_sampling_permyriad;

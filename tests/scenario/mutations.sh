@@ -44,6 +44,8 @@ ingress-endpoint-off^ingress^mesh/compile/inbound.c^        to->endpoint = cc_co
 ingress-protocol-off^ingress-tcp^mesh/compile/inbound.c^        to->protocol = compile_protocol(from->port.protocol,^        to->protocol = compile_protocol(SL("HTTP"),
 ingress-limits-off^ingress-limits^mesh/compile/inbound.c^        to->limits = from->pool ? limits_of(c, from->pool) : limits;^        to->limits = limits;
 registry-open^registry-only^proxy/stream_route.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
+egress-proxy-past^egress-proxy^proxy/stream_route.c^    if (s->worker->know.settings->egress_proxy) {^    if (!s->worker) {
+egress-proxy-past-tcp^egress-proxy^proxy/tcp.c^if (!w->know.settings->egress_proxy)^if (w)
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream_route.c^    timeout_start(s, route->timeout_ms);^    timeout_start(s, route->timeout_ms == 1);
 per-try-timeout-off^retry-per-try^proxy/stream_attempt.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)

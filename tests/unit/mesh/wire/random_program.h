@@ -418,6 +418,7 @@ static inline void g_settings(struct gen *g, struct prog_settings *s)
     s->mesh_id = g_text(g);
     s->trust_domain_aliases = g_texts(g);
     s->registry_only = g_bool(g);
+    s->egress_proxy = g_bool(g);
     s->discovery_wait_ms = g_n(g, 2000);
     s->issuer = g_n(g, 2000);
     s->renew_within_s = g_n(g, 2000);
