@@ -259,6 +259,10 @@ static unsigned handshake(struct tls *t)
         t->resumed = SSL_session_reused(t->ssl);
         mem_free(t->error);
         t->error = NULL;
+        if (t->ctx->own_tickets && !t->resumed && !tls_ticket_send(t->ssl, &t->peer)) {
+            fail_ssl(t);
+            return CHAN_FAIL;
+        }
         tls_slim(t->ssl);
         return CHAN_OPEN | CHAN_READ | CHAN_WRITE;
     }

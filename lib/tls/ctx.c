@@ -20,6 +20,7 @@ static void ctx_free(struct tls_ctx *ctx)
     if (!ctx)
         return;
     tls_sessions_fini(ctx);
+    tls_chains_fini(ctx);
     pthread_mutex_destroy(&ctx->lock);
     SSL_CTX_free(ctx->ssl);
     for (uint32_t i = 0; i < ctx->n_names; i++)
@@ -227,6 +228,8 @@ int tls_ctx_new(const struct tls_ctx_opts *o, struct tls_ctx **ret, struct err *
     ctx->verify_peer = o->verify_peer;
     ctx->spiffe = o->spiffe;
     ctx->resume = o->resume;
+    ctx->own_tickets = o->server && o->resume && o->spiffe && o->verify_peer && !o->peer_optional && !o->tls12;
+    ctx->keeps_chains = o->spiffe && !o->crl_pem.len && !o->n_peer_names;
     ctx->ssl = ssl = SSL_CTX_new(o->server ? TLS_server_method() : TLS_client_method());
     if (!ssl || !protocol_setup(ssl, o))
         return tls_err(err, ERR_INTERNAL, "TLS context");
@@ -243,6 +246,8 @@ int tls_ctx_new(const struct tls_ctx_opts *o, struct tls_ctx **ret, struct err *
     SSL_CTX_set_verify(ssl, o->verify_peer ? SSL_VERIFY_PEER | required : SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_cert_verify_callback(ssl, tls_verify, ctx);
     if (o->server) {
+        if (ctx->own_tickets)
+            SSL_CTX_set_num_tickets(ssl, 0);
         SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
         SSL_CTX_set_session_ticket_cb(ssl, NULL, tls_ticket_opened, ctx);
         if (ctx->alpn)

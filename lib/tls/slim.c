@@ -52,21 +52,28 @@ static SSL_SESSION *bare_get(int role, SSL *ssl, SSL_CTX **ret_ctx)
     return session;
 }
 
-void tls_slim(SSL *ssl)
+bool tls_session_swap(SSL *ssl, SSL_SESSION *session)
 {
-    SSL_SESSION *bare;
     SSL_CTX *ctx;
     int shut;
 
-    SSL_free_buffers(ssl); /* unless bytes wait in them */
-    if (SSL_version(ssl) != TLS1_3_VERSION)
-        return;
-    bare = bare_get(SSL_is_server(ssl) ? SERVER : CLIENT, ssl, &ctx);
-    if (!bare || SSL_get_ssl_method(ssl) != SSL_CTX_get_ssl_method(ctx) ||
-        !SSL_set_SSL_CTX(ssl, ctx))
-        return; /* it works as well, in more memory */
+    if (SSL_version(ssl) != TLS1_3_VERSION || !bare_get(SSL_is_server(ssl) ? SERVER : CLIENT, ssl, &ctx) ||
+        SSL_get_ssl_method(ssl) != SSL_CTX_get_ssl_method(ctx) || !SSL_set_SSL_CTX(ssl, ctx))
+        return false;
     shut = SSL_get_shutdown(ssl);
     SSL_set_shutdown(ssl, shut | SSL_SENT_SHUTDOWN);
-    SSL_set_session(ssl, bare);
+    SSL_set_session(ssl, session);
     SSL_set_shutdown(ssl, shut);
+    return true;
+}
+
+void tls_slim(SSL *ssl)
+{
+    SSL_CTX *ctx;
+    SSL_SESSION *bare;
+
+    SSL_free_buffers(ssl); /* unless bytes wait in them */
+    bare = SSL_version(ssl) == TLS1_3_VERSION ? bare_get(SSL_is_server(ssl) ? SERVER : CLIENT, ssl, &ctx) : NULL;
+    if (bare)
+        tls_session_swap(ssl, bare); /* else it works as well, in more memory */
 }

@@ -67,6 +67,7 @@ bool tls_cert_names(const X509 *cert, char *const *names, uint32_t n);
 enum {
     TLS_SUITES = 3,         /* of TLS 1.3 */
     TLS_SESSIONS_MAX = 256, /* that a client context remembers */
+    TLS_CHAINS = 64,        /* verified chains that a context remembers */
     TLS_TICKET_LIFE_S = 2 * 3600,
 };
 
@@ -92,10 +93,19 @@ struct tls_session {
     char key[];
 };
 
+/* A chain that verified, and whom its leaf belongs to. */
+struct tls_chain {
+    unsigned char key[32];   /* SHA-256 of what the peer sent */
+    int64_t from_s, until_s; /* all its certificates are valid in [from, until) */
+    struct tls_peer peer;
+};
+
 struct tls_ctx {
     SSL_CTX *ssl;
     atomic_uint refs;
     bool server, verify_peer, spiffe, resume;
+    bool own_tickets;  /* of a mesh server (ticket.c) */
+    bool keeps_chains; /* what verified once is not verified again (chains.c) */
     char **names; /* one of which the peer must carry */
     uint32_t n_names;
     unsigned char *alpn; /* RFC 7301 3.1 list */
@@ -104,6 +114,7 @@ struct tls_ctx {
     struct map sessions;
     size_t n_sessions;
     struct tls_session *newest, *oldest;
+    struct tls_chain **chains; /* TLS_CHAINS slots, NULL until the first */
 };
 
 /* Take a reference of the session under `key`, and a copy of who the server was; false when there
@@ -116,11 +127,29 @@ void tls_sessions_put(struct tls_ctx *ctx, struct slice key, SSL_SESSION *ssl,
 void tls_sessions_drop(struct tls_ctx *ctx, struct slice key);
 void tls_sessions_fini(struct tls_ctx *ctx);
 
+/* What the peer sent, as a key; false for what is too long to be kept. */
+bool tls_chain_key(X509_STORE_CTX *store, unsigned char ret[32]);
+/* Was this chain verified before, and is it valid at `wall_s`? Then a copy of who its leaf belongs to. */
+bool tls_chain_find(struct tls_ctx *ctx, const unsigned char key[32], int64_t wall_s, struct tls_peer *ret);
+/* Remember a chain that was verified just now. Without memory nothing is remembered. */
+void tls_chain_keep(struct tls_ctx *ctx, const unsigned char key[32], X509_STORE_CTX *store,
+                    const struct tls_peer *peer);
+void tls_chains_fini(struct tls_ctx *ctx);
+
 /* --- what OpenSSL calls during a handshake; the connection is SSL_get_app_data --- */
 int tls_verify(X509_STORE_CTX *store, void *ctx);
 int tls_new_session(SSL *ssl, SSL_SESSION *session);
 SSL_TICKET_RETURN tls_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                     size_t name_len, SSL_TICKET_STATUS status, void *arg);
 
+/* Send the client of an established connection a ticket that resumes with what is known of it, and keep no more of the
+ * session than that: tls_slim is to follow. False when the connection broke. */
+bool tls_ticket_send(SSL *ssl, const struct tls_peer *peer);
+/* Whom a session from such a ticket belongs to; false when it says nothing that is understood. */
+bool tls_ticket_peer(SSL_SESSION *session, struct tls_peer *ret);
+
+/* Give an established TLS 1.3 connection another session, and the settings that all idle ones share; takes a
+ * reference. False: nothing was changed. */
+bool tls_session_swap(SSL *ssl, SSL_SESSION *session);
 /* Let go of what an established connection does not need: certificates and the session. */
 void tls_slim(SSL *ssl);

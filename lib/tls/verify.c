@@ -70,10 +70,24 @@ static const char *leaf_wrong(X509 *leaf)
     return NULL;
 }
 
-static int verified(struct tls *t, X509 *leaf)
+/* Is the owner of the leaf welcome? Takes what `peer` holds. */
+static bool admitted(struct tls *t, struct tls_peer *peer)
 {
-    char id[X509_SPIFFE_MAX], why[224];
-    struct tls_peer peer = {0};
+    char why[224];
+    bool ok = judge(t, peer, why, sizeof why) == ERR_OK;
+
+    if (ok)
+        peer_set(t, peer);
+    else
+        deny(t, why);
+    tls_peer_fini(peer);
+    return ok;
+}
+
+/* What the leaf of a verified chain says of its owner; NULL, or what is wrong with it. */
+static const char *leaf_read(struct tls *t, X509 *leaf, struct tls_peer *ret, char *why, size_t cap)
+{
+    char id[X509_SPIFFE_MAX];
     const char *wrong = NULL;
 
     if (t->ctx->spiffe) {
@@ -84,40 +98,52 @@ static int verified(struct tls *t, X509 *leaf)
     if (!wrong && t->ctx->n_names && !tls_cert_names(leaf, t->ctx->names, t->ctx->n_names))
         wrong = "the certificate carries none of the names that are let in";
     if (!wrong && t->sans && !tls_cert_serves(leaf, t->sans, t->sans_len)) {
-        snprintf(why, sizeof why, "no name of the certificate is %s%s", t->sans,
+        snprintf(why, cap, "no name of the certificate is %s%s", t->sans,
                  strlen(t->sans) + 1 < t->sans_len ? " or another that is accepted" : "");
         wrong = why;
     }
-    if (!wrong && tls_peer_of(leaf, &peer) < 0)
+    if (!wrong && tls_peer_of(leaf, ret) < 0)
         wrong = "out of memory";
-    if (!wrong && judge(t, &peer, why, sizeof why) != ERR_OK)
-        wrong = why;
-    if (wrong)
+    return wrong;
+}
+
+static bool verify(struct tls *t, X509_STORE_CTX *store)
+{
+    int64_t now_s = loop_wall(t->c.loop) / NS_PER_S;
+    unsigned char key[32];
+    bool keep = t->ctx->keeps_chains && tls_chain_key(store, key);
+    struct tls_peer peer = {0};
+    const char *wrong;
+    char why[224];
+
+    if (keep && tls_chain_find(t->ctx, key, now_s, &peer))
+        return admitted(t, &peer);
+    X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(store), (time_t)now_s);
+    if (X509_verify_cert(store) != 1) {
+        deny_chain(t, store);
+        return false;
+    }
+    wrong = leaf_read(t, X509_STORE_CTX_get0_cert(store), &peer, why, sizeof why);
+    if (wrong) {
         deny(t, wrong);
-    else
-        peer_set(t, &peer);
-    tls_peer_fini(&peer);
-    return wrong == NULL;
+        return false;
+    }
+    if (keep)
+        tls_chain_keep(t->ctx, key, store, &peer);
+    return admitted(t, &peer);
 }
 
 int tls_verify(X509_STORE_CTX *store, void *arg)
 {
     const struct tls_ctx *ctx = arg;
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    struct tls *t = SSL_get_app_data(ssl);
-    int ok;
+    bool ok;
 
     if (!ctx->verify_peer)
         return 1;
-    X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(store),
-                               (time_t)(loop_wall(t->c.loop) / NS_PER_S));
-    ok = X509_verify_cert(store) == 1;
-    if (!ok) {
-        deny_chain(t, store);
-    } else if (!verified(t, X509_STORE_CTX_get0_cert(store))) {
+    ok = verify(SSL_get_app_data(ssl), store);
+    if (!ok && X509_STORE_CTX_get_error(store) == X509_V_OK)
         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
-        ok = 0;
-    }
     /* Else it would stay with the connection for life. */
     X509_STORE_CTX_set0_verified_chain(store, NULL);
     return ok;
@@ -141,7 +167,8 @@ SSL_TICKET_RETURN tls_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsign
     if (!ctx->verify_peer)
         return SSL_TICKET_RETURN_USE_RENEW;
     leaf = SSL_SESSION_get0_peer(session);
-    ok = leaf && tls_peer_of(leaf, &peer) == 0 && peer.end_s > loop_wall(t->c.loop) / NS_PER_S &&
+    ok = (ctx->own_tickets ? tls_ticket_peer(session, &peer) : leaf && tls_peer_of(leaf, &peer) == 0) &&
+         peer.end_s > loop_wall(t->c.loop) / NS_PER_S &&
          (!ctx->spiffe || peer.spiffe) && judge(t, &peer, why, sizeof why) == ERR_OK;
     if (ok)
         peer_set(t, &peer); /* a full handshake after all would set it anew */

@@ -5,6 +5,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/rand.h"
+#include "lib/tls/tls_int.h"
 #include "tests/unit/lib/tls/pki.h"
 #include "tests/unit/tcase.h"
 
@@ -452,6 +453,76 @@ START_TEST(resumption_ends_with_the_certificate)
     tls_ctx_unref(sc);
     pki_id_free(&short_cart);
     pki_id_free(&short_web);
+}
+END_TEST
+
+/* A mesh server's ticket carries no certificate, and a connection that it resumed brings no other. */
+START_TEST(one_small_ticket_serves)
+{
+    struct tls_ctx *cc = ctx_with(false, &web, ca.cert, NULL, true);
+    struct tls_ctx *sc = ctx_with(true, &cart, ca.cert, NULL, true);
+    struct tls_conn_opts none = {0};
+    const SSL_SESSION *first;
+    const unsigned char *ticket;
+    size_t len = 0;
+
+    ck_assert_int_eq(meet(cc, sc, none, NULL), 0);
+    ck_assert_uint_eq(cc->n_sessions, 1);
+    first = cc->newest->ssl;
+    SSL_SESSION_get0_ticket(first, &ticket, &len);
+    ck_assert_uint_gt(len, 100);
+    ck_assert_uint_lt(len, 400);
+    ck_assert_int_eq(meet(cc, sc, none, NULL), 1);
+    ck_assert_int_eq(meet(cc, sc, none, NULL), 1);
+    ck_assert_ptr_eq(cc->newest->ssl, first);
+    tls_ctx_unref(cc);
+    tls_ctx_unref(sc);
+}
+END_TEST
+
+static struct tls_chain *only_chain(const struct tls_ctx *ctx)
+{
+    struct tls_chain *found = NULL;
+
+    for (int i = 0; ctx->chains && i < TLS_CHAINS; i++)
+        if (ctx->chains[i]) {
+            ck_assert_ptr_null(found);
+            found = ctx->chains[i];
+        }
+    return found;
+}
+
+/* A chain that verified is not verified again, but judged again, and looked at anew where it may have ended. */
+START_TEST(chain_is_verified_once)
+{
+    struct pki_id brief =
+        pki_issue(&ca, (struct x509_issue){.spiffe_id = WEB, .client = true, .life_s = 600});
+    struct tls_ctx *cc = ctx_with(false, &brief, ca.cert, NULL, false);
+    struct tls_ctx *sc = ctx_with(true, &cart, ca.cert, NULL, false);
+    struct verdicts other = {"other", 0}, right = {WEB, 0};
+    struct tls_conn_opts none = {0}, not_him = {.judge = judge, .judge_user = &other};
+    struct tls_conn_opts him = {.judge = judge, .judge_user = &right};
+    struct tls_chain *chain;
+
+    ck_assert_int_eq(meet(cc, sc, none, NULL), 0);
+    chain = only_chain(sc);
+    ck_assert_ptr_nonnull(chain);
+    ck_assert_str_eq(chain->peer.spiffe, WEB);
+    ck_assert_int_eq(chain->until_s, WALL_NS / NS_PER_S + 600);
+    ck_assert_int_eq(meet(cc, sc, none, NULL), 0);
+    ck_assert_ptr_eq(only_chain(sc), chain);
+    ck_assert_int_eq(meet(cc, sc, none, &not_him), -1);
+    /* What is kept is what counts: nothing reads the certificate again. */
+    chain->peer.spiffe[0] = 'S';
+    ck_assert_int_eq(meet(cc, sc, none, &him), -1);
+    chain->peer.spiffe[0] = 's';
+    ck_assert_int_eq(meet(cc, sc, none, &him), 0);
+    clock_advance(&clk, 601 * NS_PER_S);
+    clk.virtual_wall_ns = MAX(clk.virtual_wall_ns, WALL_NS + 601 * NS_PER_S);
+    ck_assert_int_eq(meet(cc, sc, none, NULL), -1);
+    tls_ctx_unref(cc);
+    tls_ctx_unref(sc);
+    pki_id_free(&brief);
 }
 END_TEST
 
@@ -1099,6 +1170,8 @@ TESTS(tls)
     tcase_add_test(tc, judge_without_verification_is_a_mistake);
     tcase_add_test(tc, resumption);
     tcase_add_loop_test(tc, resumption_ends_with_the_certificate, 0, 2);
+    tcase_add_test(tc, one_small_ticket_serves);
+    tcase_add_test(tc, chain_is_verified_once);
     tcase_add_test(tc, changed_roots_end_old_tickets);
     tcase_add_test(tc, remembered_sessions_are_bounded);
     tcase_add_loop_test(tc, handshake_through_narrow_pipes, 0, 11);
