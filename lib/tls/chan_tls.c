@@ -247,11 +247,18 @@ static void tell(struct tls *t, unsigned events)
         t->c.cb(t->c.user, events);
 }
 
+/* SSL_get_error takes what is left in the queue for the next call's. Emptying an empty one costs more than a look. */
+static void errors_forget(void)
+{
+    if (ERR_peek_error())
+        ERR_clear_error();
+}
+
 static unsigned handshake(struct tls *t)
 {
     int rc;
 
-    ERR_clear_error();
+    errors_forget();
     rc = SSL_do_handshake(t->ssl);
     if (rc == 1) {
         t->c.open = true;
@@ -331,7 +338,7 @@ static enum err_code tls_read(struct chan *c, void *p, size_t cap, size_t *ret_n
         return ERR_EOF;
     if (!c->open || (t->dry && !SSL_has_pending(t->ssl)))
         return ERR_AGAIN;
-    ERR_clear_error();
+    errors_forget();
     rc = SSL_read_ex(t->ssl, p, cap, ret_n);
     if (t->ticket) {
         t->ticket = false;
@@ -400,7 +407,7 @@ static enum err_code tls_writev(struct chan *c, const struct iovec *iov, int n, 
         *ret_n = 0;
         return ERR_OK;
     }
-    ERR_clear_error();
+    errors_forget();
     t->collecting = total > RECORD;
     for (int i = 0; ok && done < total && i < BATCH_RECORDS; i++) {
         struct slice piece = gather(&iov, &n, &off, s);

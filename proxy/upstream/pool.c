@@ -155,12 +155,14 @@ bool up_may_share(const struct up_cluster *c, const struct http_head *request)
            !pool->max_pending && !pool->max_requests_per_connection;
 }
 
-/* The host is chosen: is it one whose connections are shared? */
+/* The host is chosen: is it one whose connections are shared, and is there anybody to share one with? A request
+ * that is alone has nothing to gain from HTTP/2's frames, and a connection without their session is smaller. */
 static void attempt_share(struct up_attempt *a)
 {
-    bool tls;
-    a->shared = a->may_share && !a->h2 && !a->host->unshared && up_host_tls(a->host, &tls) == ERR_OK &&
-                tls && !origin_wanted(&a->cluster->cfg);
+    const struct up_host *h = a->host;
+    bool tls, alone = h->active == 1 && (h->idle || !h2_up_has_room(h, true));
+    a->shared = a->may_share && !a->h2 && !alone && !h->unshared && up_host_tls(h, &tls) == ERR_OK && tls &&
+                !origin_wanted(&a->cluster->cfg);
     a->h2 |= a->shared;
 }
 

@@ -20,6 +20,7 @@ origin-stale-files^origin-mutual^proxy/upstream/origin.c^if (memcmp(now, c->stam
 origin-plain-dialled^origin-dialled^proxy/upstream/cluster.c^    if (origin_wanted(&service->clusters[i]))^    if (!service)
 shared-as-http2^shared^proxy/h2_down.c^return d->down.info.shared ? HTTP_1_1 : HTTP_2;^return d->down.info.shared ? HTTP_2 : HTTP_2;
 shared-never^shared^proxy/upstream/pool.c^    a->shared = a->may_share && !a->h2^    a->shared = a->may_share && a->h2
+shared-alone^shared^proxy/upstream/pool.c^h->active == 1 &&^h->active == 0 &&
 shared-against-rule^shared-not^proxy/upstream/pool.c^!c->cfg.keep_http1 && !pool->max_connections^!pool->max_connections
 shared-with-strangers^shared-not^proxy/upstream/h2_up.c^    if (u->shared && !slice_is(tls_chan_alpn(u->conn.chan), TULLE_SHARED_ALPN)) {^    if (u->shared && !chan_is_tls(u->conn.chan)) {
 h2-crowd-joined^h2-crowded^proxy/upstream/h2_up.c^(picky && (conn_crowded(u) || (a->once^(picky && ((a->once
