@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
+#include "lib/base/fault.h"
 #include "lib/base/mem.h"
 #include "lib/tls/tls.h"
 #include "proxy/data.h"
@@ -21,13 +21,6 @@
 #include "proxy/telemetry.h"
 #include "proxy/trim.h"
 #include "proxy/upstream/upstream.h"
-
-/* The leak check of ASan attaches to its process, which this rule would forbid. */
-#ifdef __has_feature
-#if __has_feature(address_sanitizer)
-#define NO_CORE_RULE
-#endif
-#endif
 
 enum {
     FDS_MAX = 256,
@@ -418,6 +411,7 @@ static void *worker_thread(void *arg)
 {
     struct worker *w = arg;
     struct err err = {0};
+    fault_thread();
     if (loop_run(w->loop, &err) < 0) {
         LOG(ERROR, "Worker failed", "worker=%u reason=%s", w->id, err.msg);
         abort(); /* the supervisor starts a new data process */
@@ -646,9 +640,8 @@ static int run(int argc, char **argv)
         fcntl(fds[i].fd, F_SETFD, FD_CLOEXEC);
     unsetenv(HANDOVER_ENV);
     signal(SIGPIPE, SIG_IGN);
-#ifndef NO_CORE_RULE
-    prctl(PR_SET_DUMPABLE, 0); /* no core file with keys in it */
-#endif
+    fault_install("tulle-proxy-data", TULLE_VERSION);
+    fault_no_core(); /* it would have keys in it */
     if (d.options.concurrency == 1)
         mallopt(M_ARENA_MAX, 1); /* the control thread allocates little: one arena serves both */
     if (tls_lean(&err) < 0)

@@ -211,8 +211,8 @@ static void channel_readable(struct supervisor *s)
 static void say_death(int status)
 {
     if (WIFSIGNALED(status))
-        LOG(ERROR, "Data process died", "signal=%d name=%s", WTERMSIG(status),
-            strsignal(WTERMSIG(status)));
+        LOG(ERROR, "Data process died", "signal=%d name=%s core=%s", WTERMSIG(status),
+            strsignal(WTERMSIG(status)), WCOREDUMP(status) ? "yes" : "no");
     else
         LOG(ERROR, "Data process ended", "code=%d", WEXITSTATUS(status));
 }

@@ -13,6 +13,7 @@ import os
 import queue
 import random
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -1337,10 +1338,10 @@ class Scenario:
     def do_sleep(self, seconds):
         time.sleep(float(seconds))
 
-    def do_kill(self, pod):
-        """kill -9 the data process."""
+    def do_kill(self, pod, name="SIGKILL"):
+        """The data process gets a signal that ends it."""
         for pid in self.proxies[pod].children():
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, getattr(signal, name))
 
     @staticmethod
     def state(stat):
@@ -1884,6 +1885,8 @@ def free_port():
 
 
 def main():
+    # No core file must come of a crash, however much whoever starts the proxy allows.
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
     if len(sys.argv) < 2:
         print("usage: run.sh BUILD_DIR [SCENARIO]", file=sys.stderr)
         return 2
