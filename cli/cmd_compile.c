@@ -184,6 +184,33 @@ static bool on_pod(void *user, const struct ix_pod *p)
     return w->rc == 0;
 }
 
+static int add_credentials(struct compiling *c, const struct prog_gate *g, struct err *err)
+{
+    for (uint32_t i = 0; i < g->credentials.n; i++)
+        if (add(c, PROG_CREDENTIAL, g->credentials.p[i], err) < 0)
+            return -1;
+    return g->ca_credential.len ? add(c, PROG_CREDENTIAL, g->ca_credential, err) : 0;
+}
+
+/* Certificates of a Sidecar's ports. */
+static int add_ingress(struct compiling *c, struct err *err)
+{
+    struct compiled r;
+    struct prog *p;
+    int rc = 0;
+    if (compile_resource(&c->in, &c->client, PROG_INBOUND, SLICE_NULL, &c->arena, &r) != ERR_OK ||
+        r.state == PROG_ABSENT)
+        return 0;
+    if (compile_value(&r, SLICE_NULL, &p, err) < 0)
+        return -1;
+    const struct prog_inbound *in = (const struct prog_inbound *)p;
+    for (uint32_t i = 0; i < in->n_ports && rc == 0; i++)
+        if (in->ports[i].tls)
+            rc = add_credentials(c, in->ports[i].tls, err);
+    prog_unref(p);
+    return rc;
+}
+
 /* Of a gateway: what it opens, the routes of its hosts, and its certificates. */
 static int add_gate(struct compiling *c, const struct prog_gate *g, struct err *err)
 {
@@ -194,9 +221,7 @@ static int add_gate(struct compiling *c, const struct prog_gate *g, struct err *
         if (g->hosts[i].routed &&
             add(c, PROG_SERVICE, prog_gate_key(key, sizeof key, g->name, g->hosts[i].host), err) < 0)
             return -1;
-    if (g->credential.len && add(c, PROG_CREDENTIAL, g->credential, err) < 0)
-        return -1;
-    return g->ca_credential.len ? add(c, PROG_CREDENTIAL, g->ca_credential, err) : 0;
+    return add_credentials(c, g, err);
 }
 
 static int add_listeners(struct compiling *c, struct err *err)
@@ -263,7 +288,8 @@ static int compile_all(struct compiling *c, const char *pod_name, const char *ns
     for (size_t i = 0; i < N_OF(always); i++)
         if (add(c, always[i], SLICE_NULL, err) < 0)
             return -1;
-    if (add(c, PROG_SERVICE, SL(PROG_EGRESS_KEY), err) < 0 || add_listeners(c, err) < 0)
+    if (add(c, PROG_SERVICE, SL(PROG_EGRESS_KEY), err) < 0 || add_ingress(c, err) < 0 ||
+        add_listeners(c, err) < 0)
         return -1;
     struct walk w = {.c = c, .err = err};
     index_each_service(c->in.index, on_service, &w);

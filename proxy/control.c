@@ -8,6 +8,7 @@
 #include "lib/base/mem.h"
 #include "mesh/wire/wire.h"
 #include "proxy/control_int.h"
+#include "proxy/served.h"
 #include "proxy/upstream/origin.h"
 #include "proxy/worker.h"
 
@@ -223,14 +224,32 @@ static bool known_store(struct control *c, const struct know_news *n)
     return true;
 }
 
+/* Those of ports at which a Sidecar ends TLS. A gateway's are its listeners' matter. */
+static void secrets_of_ports(struct control *c, const struct prog_inbound *in)
+{
+    for (uint32_t i = 0; in && i < in->n_ports; i++) {
+        const struct prog_gate *g = in->ports[i].tls;
+        for (uint32_t k = 0; g && k < g->credentials.n; k++)
+            control_need(c, PROG_CREDENTIAL, g->credentials.p[k]);
+        if (g && g->ca_credential.len)
+            control_need(c, PROG_CREDENTIAL, g->ca_credential);
+    }
+    if (in && !c->gateway)
+        served_keep(in);
+}
+
 /* Certificates that clusters show or trust: asked for with the service that names them, and kept where
  * connections are dialled. */
 static void secrets_follow(struct control *c, const struct know_news *n)
 {
     struct slice key = slice_of(n->key, n->key_len);
     const struct known *k = known_find(c, n->kind, key);
-    if (!k || (n->kind != PROG_SERVICE && n->kind != PROG_CREDENTIAL))
+    if (!k || (n->kind != PROG_SERVICE && n->kind != PROG_CREDENTIAL && n->kind != PROG_INBOUND))
         return;
+    if (n->kind == PROG_INBOUND) {
+        secrets_of_ports(c, (const struct prog_inbound *)k->prog);
+        return;
+    }
     if (n->kind == PROG_CREDENTIAL) {
         origin_credential(key, (const struct prog_credential *)k->prog);
         return;

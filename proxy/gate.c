@@ -12,6 +12,7 @@
 #include "lib/data/host.h"
 #include "proxy/filter/edge.h"
 #include "proxy/guard.h"
+#include "proxy/served.h"
 #include "proxy/sniff.h"
 #include "proxy/stream.h"
 #include "proxy/telemetry.h"
@@ -367,13 +368,19 @@ static void choose_gate(struct gate_in *in)
         become_bytes(in);
         return;
     }
-    struct tls_ctx *ctx = g->tls == PROG_GATE_MESH ? in->down.worker->server_tls
-                                                   : gates_tls(info->gw->gates, info->gw->port,
-                                                               (uint32_t)(g - p->gates));
+    struct tls_ctx *ctx = NULL, *own = NULL;
+    struct err err = {0};
+    if (served_by_files(g) && prog_gate_ends_tls(g->tls))
+        ctx = served_ctx(g, loop_now(in->down.worker->loop), &own, &err) == 0 ? own : NULL;
+    else
+        ctx = g->tls == PROG_GATE_MESH ? in->down.worker->server_tls
+                                       : gates_tls(info->gw->gates, info->gw->port,
+                                                   (uint32_t)(g - p->gates));
     if (!ctx)
         in_refuse(in, FLAG_NR, g->tls == PROG_GATE_CLOSED ? "gate_closed" : "no_certificate");
     else
         end_tls(in, ctx);
+    tls_ctx_unref(own);
 }
 
 /* Plaintext HTTP: HTTP/2 with prior knowledge says so at once (RFC 9113 3.3); the codec of HTTP/1

@@ -11,6 +11,7 @@
 #include "proxy/gates_int.h"
 #include "proxy/handover.h"
 #include "proxy/options.h"
+#include "proxy/served.h"
 
 enum { PORTS_MAX = 64 };
 
@@ -84,35 +85,25 @@ static const struct prog_credential *credential(const struct gateway *g, struct 
     return k ? (const struct prog_credential *)k->prog : NULL;
 }
 
-static int context(const struct prog_gate *gate, const struct prog_credential *own,
-                   const struct prog_credential *ca, struct tls_ctx **ret, struct err *err)
+static int context(const struct gateway *g, const struct prog_gate *gate, struct tls_ctx **ret,
+                   struct err *err)
 {
-    static const char *const http[] = {"h2", "http/1.1", NULL};
-    struct buf ciphers;
-    bool clients = gate->tls == PROG_GATE_MUTUAL || gate->tls == PROG_GATE_OPTIONAL_MUTUAL;
-    buf_init(&ciphers, 4096);
-    for (uint32_t i = 0; i < gate->ciphers.n; i++)
-        buf_addf(&ciphers, "%s%.*s", i ? ":" : "", SL_FMT(gate->ciphers.p[i]));
-    buf_add_char(&ciphers, '\0');
-    struct tls_ctx_opts o = {
-        .server = true,
-        .identity = {own->chain_pem, own->key_pem},
-        .roots_pem = clients ? (ca ? ca->roots_pem : own->roots_pem) : SLICE_NULL,
-        .crl_pem = clients ? (ca ? ca->crl_pem : own->crl_pem) : SLICE_NULL,
-        .verify_peer = clients,
-        .peer_optional = gate->tls == PROG_GATE_OPTIONAL_MUTUAL,
-        .peer_names = gate->subject_alt_names.p,
-        .n_peer_names = clients ? gate->subject_alt_names.n : 0,
-        .alpn = gate->http ? http : NULL,
-        .min_version = gate->min_version,
-        .max_version = gate->max_version,
-        .ciphers = gate->ciphers.n && buf_err(&ciphers) == ERR_OK ? ciphers.p : NULL,
-        .resume = true,
-    };
-    int rc = buf_err(&ciphers) == ERR_OK ? tls_ctx_new(&o, ret, err)
-                                         : err_set(err, ERR_LIMIT, "list of ciphers");
-    buf_fini(&ciphers);
-    return rc;
+    struct served_texts t = {0};
+    const struct prog_credential *roots = NULL;
+    for (uint32_t i = 0; i < gate->credentials.n && i < SERVED_CERTS; i++) {
+        const struct prog_credential *c = credential(g, gate->credentials.p[i]);
+        if (!c || !c->chain_pem.len)
+            return err_set(err, ERR_NOT_FOUND, "%s", ""); /* its status says what is missing */
+        t.certs[t.n_certs++] = (struct tls_identity){c->chain_pem, c->key_pem};
+        roots = roots ? roots : c;
+    }
+    if (gate->ca_credential.len)
+        roots = credential(g, gate->ca_credential);
+    if (!roots)
+        return err_set(err, ERR_NOT_FOUND, "%s", "");
+    t.roots = roots->roots_pem;
+    t.crl = roots->crl_pem;
+    return served_build(gate, &t, ret, err);
 }
 
 static void mark_strings(struct buf *b, const struct prog_strings *l)
@@ -122,27 +113,40 @@ static void mark_strings(struct buf *b, const struct prog_strings *l)
     buf_add_char(b, ';');
 }
 
+static void mark_version(struct buf *b, const struct gateway *g, struct slice key)
+{
+    const struct prog_credential *c = credential(g, key);
+    for (size_t k = 0; c && k < c->prog.version.len; k++)
+        buf_addf(b, "%02x", (unsigned char)c->prog.version.p[k]);
+    buf_add_char(b, ';');
+}
+
+static void mark_pins(struct buf *b, const struct prog_strings *l)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        for (size_t k = 0; k < l->p[i].len; k++)
+            buf_addf(b, "%02x", (unsigned char)l->p[i].p[k]);
+    buf_add_char(b, ';');
+}
+
 /* All that a context is made of, but for the content of the certificates, which versions stand for.
  * Heap; NULL without memory. */
 static char *mark_of(const struct gateway *g, const struct prog_gate *gate)
 {
-    const struct prog_credential *own = credential(g, gate->credential);
-    const struct prog_credential *ca = credential(g, gate->ca_credential);
     struct buf b;
     size_t len;
     buf_init(&b, 1 << 16);
-    buf_addf(&b, "%.*s;%d;%d;%u;%u;%.*s;%.*s;", SL_FMT(gate->name), (int)gate->tls, gate->http,
-             gate->min_version, gate->max_version, SL_FMT(gate->credential),
-             SL_FMT(gate->ca_credential));
+    buf_addf(&b, "%.*s;%d;%d;%u;%u;%.*s;", SL_FMT(gate->name), (int)gate->tls, gate->http,
+             gate->min_version, gate->max_version, SL_FMT(gate->ca_credential));
+    mark_strings(&b, &gate->credentials);
     mark_strings(&b, &gate->ciphers);
     mark_strings(&b, &gate->subject_alt_names);
+    mark_pins(&b, &gate->hashes);
+    mark_pins(&b, &gate->keys);
     buf_add_char(&b, '|');
-    for (int i = 0; i < 2; i++) {
-        const struct prog_credential *c = i ? ca : own;
-        for (size_t k = 0; c && k < c->prog.version.len; k++)
-            buf_addf(&b, "%02x", (unsigned char)c->prog.version.p[k]);
-        buf_add_char(&b, ';');
-    }
+    for (uint32_t i = 0; i < gate->credentials.n; i++)
+        mark_version(&b, g, gate->credentials.p[i]);
+    mark_version(&b, g, gate->ca_credential);
     buf_add_char(&b, '\0');
     if (buf_err(&b) == ERR_OK)
         return buf_take(&b, &len);
@@ -163,23 +167,21 @@ static struct tls_ctx *held(const struct gateway *g, const char *mark, bool whol
 /* A certificate that is gone or broken leaves the one in use in force: its status says so. */
 static struct tls_ctx *make(struct gateway *g, const struct prog_gate *gate, const char *mark)
 {
-    const struct prog_credential *own = credential(g, gate->credential);
-    const struct prog_credential *ca = credential(g, gate->ca_credential);
     struct tls_ctx *ctx = held(g, mark, true);
     struct err err = {0};
+    struct slice first = gate->credentials.n ? gate->credentials.p[0] : SLICE_NULL;
     if (ctx)
         return ctx;
-    if (own && own->chain_pem.len && (ca || !gate->ca_credential.len) &&
-        context(gate, own, ca, &ctx, &err) == 0) {
+    if (context(g, gate, &ctx, &err) == 0) {
         LOG(INFO, "Certificate in use", "gate=%.*s credential=%.*s", SL_FMT(gate->name),
-            SL_FMT(gate->credential));
+            SL_FMT(first));
         return ctx;
     }
     ctx = held(g, mark, false);
     if (err.msg[0])
         LOG(ERROR, "Certificate cannot be used",
             "gate=%.*s credential=%.*s old_one_stays=%d reason=%s", SL_FMT(gate->name),
-            SL_FMT(gate->credential), ctx != NULL, err.msg);
+            SL_FMT(first), ctx != NULL, err.msg);
     return ctx;
 }
 
@@ -191,19 +193,26 @@ static void need_credentials(struct gateway *g, const struct prog_listeners *l)
     for (uint32_t i = 0; i < l->n_ports; i++)
         for (uint32_t k = 0; k < l->ports[i].n_gates; k++) {
             const struct prog_gate *gate = &l->ports[i].gates[k];
-            if (gate->credential.len)
-                control_need(g->opts.control, PROG_CREDENTIAL, gate->credential);
+            for (uint32_t n = 0; n < gate->credentials.n; n++)
+                control_need(g->opts.control, PROG_CREDENTIAL, gate->credentials.p[n]);
             if (gate->ca_credential.len)
                 control_need(g->opts.control, PROG_CREDENTIAL, gate->ca_credential);
         }
+}
+
+static bool names(const struct prog_gate *gate, struct slice key)
+{
+    for (uint32_t i = 0; i < gate->credentials.n; i++)
+        if (slice_eq(gate->credentials.p[i], key))
+            return true;
+    return slice_eq(gate->ca_credential, key);
 }
 
 static bool needs(const struct prog_listeners *l, struct slice key)
 {
     for (uint32_t i = 0; i < l->n_ports; i++)
         for (uint32_t k = 0; k < l->ports[i].n_gates; k++)
-            if (slice_eq(l->ports[i].gates[k].credential, key) ||
-                slice_eq(l->ports[i].gates[k].ca_credential, key))
+            if (names(&l->ports[i].gates[k], key))
                 return true;
     return false;
 }
@@ -383,7 +392,7 @@ static struct gates *picture(struct gateway *g, struct prog_listeners *l, char *
             const struct prog_gate *gate = &l->ports[i].gates[k];
             uint32_t at = now->first[i] + k;
             if (prog_gate_ends_tls(gate->tls) && gate->tls != PROG_GATE_MESH &&
-                (marks[at] = mark_of(g, gate)))
+                !served_by_files(gate) && (marks[at] = mark_of(g, gate)))
                 now->tls[at] = make(g, gate, marks[at]);
             *ret_changed |= !g->gates || at >= g->gates->n_tls || g->gates->tls[at] != now->tls[at];
         }
@@ -434,21 +443,25 @@ bool gateway_open(const struct gateway *g)
     return g->gates != NULL;
 }
 
+/* Certificates in files are made when somebody connects; whether they are good is told at once. */
+static int judge_files(const struct gateway *g, struct err *err)
+{
+    const struct prog_listeners *l = g->gates ? g->gates->listeners : NULL;
+    for (uint32_t i = 0; l && i < l->n_ports; i++)
+        for (uint32_t k = 0; k < l->ports[i].n_gates; k++)
+            if (served_judge_gate(g->opts.control, &l->ports[i].gates[k], err) < 0)
+                return -1;
+    return 0;
+}
+
 int gateway_judge(const struct gateway *g, enum prog_kind kind, struct slice key, struct err *err)
 {
     if (kind == PROG_LISTENERS)
         for (unsigned i = 0; i < g->n_doors; i++)
             if (g->doors[i].problem[0])
                 return err_set(err, ERR_IO, "%s", g->doors[i].problem);
-    const struct prog_credential *own = kind == PROG_CREDENTIAL ? credential(g, key) : NULL;
-    if (!own || !own->chain_pem.len)
-        return 0;
-    struct tls_ctx *ctx;
-    struct prog_gate any = {.tls = PROG_GATE_SIMPLE, .min_version = 12, .max_version = 13};
-    if (context(&any, own, NULL, &ctx, err) < 0)
-        return -1;
-    tls_ctx_unref(ctx);
-    return 0;
+    return kind == PROG_LISTENERS ? judge_files(g, err)
+                                  : served_judge(g->opts.control, kind, key, err);
 }
 
 /* --- life

@@ -12,6 +12,7 @@
 #include "lib/data/host.h"
 #include "lib/data/spiffe.h"
 #include "proxy/guard.h"
+#include "proxy/served.h"
 #include "proxy/sniff.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream/upstream.h"
@@ -182,21 +183,14 @@ enum err_code incoming_judge(void *user, struct slice id, struct err *err)
     return ERR_DENIED;
 }
 
-static void start_tls(struct incoming *in)
+static void start_tls(struct incoming *in, struct tls_ctx *ctx, const struct tls_conn_opts *opts)
 {
     struct worker *w = in->down.worker;
     struct err err = {0};
-    race_drop(in);
-    struct tls_conn_opts opts = {.judge = incoming_judge, .judge_user = w};
     struct chan *below = in->down.chan;
+    race_drop(in);
     in->down.chan = NULL;
-    if (!w->server_tls) {
-        chan_close(below);
-        incoming_refuse(in, FLAG_UF, "no_workload_certificate_yet");
-        return;
-    }
-    if (tls_chan_server(w->server_tls, below, &opts, buf_slice(&in->early), &in->down.chan, &err) <
-        0) {
+    if (tls_chan_server(ctx, below, opts, buf_slice(&in->early), &in->down.chan, &err) < 0) {
         in->down.chan = NULL;
         incoming_refuse(in, FLAG_DC, "tls_setup_failed");
         return;
@@ -204,6 +198,41 @@ static void start_tls(struct incoming *in)
     buf_reset(&in->early);
     chan_owner(in->down.chan, incoming_event, in);
     loop_timer_in(w->loop, &in->timer, w->limits->sniff_timeout_ns, handshake_late);
+}
+
+static void start_mesh_tls(struct incoming *in)
+{
+    struct worker *w = in->down.worker;
+    struct tls_conn_opts opts = {.judge = incoming_judge, .judge_user = w};
+    if (w->server_tls)
+        start_tls(in, w->server_tls, &opts);
+    else
+        incoming_refuse(in, FLAG_UF, "no_workload_certificate_yet");
+}
+
+/* The gate of a port at which a Sidecar ends TLS: whatever comes must be TLS; NULL: another port. */
+static const struct prog_gate *own_tls(const struct incoming *in)
+{
+    const struct down_info *info = &in->down.info;
+    return info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_DISABLE ? info->port->tls
+                                                                                 : NULL;
+}
+
+static void start_own_tls(struct incoming *in, const struct prog_gate *g)
+{
+    struct tls_conn_opts opts = {0};
+    struct tls_ctx *ctx;
+    struct err err = {0};
+    if (g->tls == PROG_GATE_CLOSED) {
+        incoming_refuse(in, FLAG_NR, "gate_closed");
+        return;
+    }
+    if (served_ctx(g, loop_now(in->down.worker->loop), &ctx, &err) < 0) {
+        incoming_refuse(in, FLAG_NR, "no_certificate");
+        return;
+    }
+    start_tls(in, ctx, &opts);
+    tls_ctx_unref(ctx);
 }
 
 /* --- outbound TLS of the application's own: the server's name picks the service, then the address ---- */
@@ -319,13 +348,18 @@ static void incoming_classify(struct incoming *in, bool eof)
 {
     struct down_info *info = &in->down.info;
     enum prog_protocol proto = port_protocol(in);
+    const struct prog_gate *own = own_tls(in);
+    if (own) {
+        start_own_tls(in, own);
+        return;
+    }
     bool tls_possible = info->inbound && !in->tls_done && info->port_mtls != PROG_MTLS_DISABLE;
     enum sniff s = sniff(buf_slice(&in->early), tls_possible, eof);
     switch (s) {
     case SNIFF_MORE:
         return;
     case SNIFF_MESH_TLS:
-        start_tls(in);
+        start_mesh_tls(in);
         return;
     case SNIFF_TLS:
     case SNIFF_OTHER:
@@ -391,7 +425,8 @@ static void incoming_await(struct incoming *in)
     struct worker *w = in->down.worker;
     const struct down_info *info = &in->down.info;
     enum prog_protocol proto = port_protocol(in);
-    bool must_tls = info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT;
+    bool must_tls = own_tls(in) || (info->inbound && !in->tls_done &&
+                                    info->port_mtls == PROG_MTLS_STRICT);
     in->may_race = !must_tls && !in->unanswered && !prog_is_http(proto);
     if (in->may_race)
         loop_timer_in(w->loop, &in->timer, RACE_AFTER_MS * NS_PER_MS, race_start);
@@ -402,8 +437,13 @@ static void incoming_await(struct incoming *in)
 static void tls_opened(struct incoming *in)
 {
     struct worker *w = in->down.worker;
+    bool own = own_tls(in) != NULL;
     loop_timer_clear(w->loop, &in->timer);
     in->tls_done = true;
+    if (own) { /* a client of another authority is nobody in the mesh */
+        incoming_await(in);
+        return;
+    }
     in->down.info.mtls = true;
     struct slice alpn = tls_chan_alpn(in->down.chan);
     enum prog_protocol proto = in->down.info.protocol;

@@ -17,6 +17,7 @@
 #include "proxy/data.h"
 #include "proxy/filter/edge.h"
 #include "proxy/gates.h"
+#include "proxy/served.h"
 #include "proxy/init.h"
 #include "proxy/telemetry.h"
 #include "proxy/trim.h"
@@ -252,8 +253,8 @@ static void save_now(struct loop_task *t)
     if (control_save_bundle(&d->control, &b, &err) < 0 ||
         handover_keep(d->supervisor, "program", buf_slice(&b), &err) < 0)
         LOG(WARN, "The supervisor keeps an older program", "reason=%s", err.msg);
-    if (d->gateway && b.p)
-        explicit_bzero(b.p, b.cap); /* keys are among it */
+    if (b.p)
+        explicit_bzero(b.p, b.cap); /* keys may be among it */
 }
 
 static void keep_identity(struct data *d)
@@ -325,7 +326,8 @@ static void on_learned(void *user, bool first)
 static int on_judge(void *user, enum prog_kind kind, struct slice key, struct err *err)
 {
     struct data *d = user;
-    return d->gateway ? gateway_judge(d->gateway, kind, key, err) : 0;
+    return d->gateway ? gateway_judge(d->gateway, kind, key, err)
+                      : served_judge(&d->control, kind, key, err);
 }
 
 static void on_identity(void *user)

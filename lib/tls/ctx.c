@@ -26,6 +26,7 @@ static void ctx_free(struct tls_ctx *ctx)
     for (uint32_t i = 0; i < ctx->n_names; i++)
         mem_free(ctx->names[i]);
     mem_free(ctx->names);
+    mem_free(ctx->pins);
     mem_free(ctx->alpn);
     mem_free(ctx);
 }
@@ -48,7 +49,8 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 }
 
 /* The leaf, then the intermediates, exactly as given: nothing is guessed from the trust anchors. */
-static int identity_load(SSL_CTX *ssl, const struct tls_identity *id, struct err *err)
+static int identity_load(SSL_CTX *ssl, const struct tls_identity *id, int *ret_kind,
+                         struct err *err)
 {
     CLEANUP(tls_biop) BIO *bio = tls_bio_of(id->chain_pem);
     CLEANUP(tls_keyp) EVP_PKEY *key = NULL;
@@ -75,6 +77,26 @@ static int identity_load(SSL_CTX *ssl, const struct tls_identity *id, struct err
     }
     if (SSL_CTX_use_PrivateKey(ssl, key) != 1)
         return tls_err(err, ERR_INVALID, "identity key");
+    *ret_kind = EVP_PKEY_get_base_id(key);
+    return 0;
+}
+
+/* Of two with the same kind of key OpenSSL would keep the later one alone. */
+static int identities_load(SSL_CTX *ssl, const struct tls_ctx_opts *o, struct err *err)
+{
+    enum { KINDS = 4 };
+    int kinds[KINDS];
+
+    if (o->n_others >= KINDS)
+        return err_set(err, ERR_LIMIT, "identity chain: more than %d certificates", KINDS);
+    for (uint32_t i = 0; i <= o->n_others; i++) {
+        if (identity_load(ssl, i ? &o->others[i - 1] : &o->identity, &kinds[i], err) < 0)
+            return -1;
+        for (uint32_t k = 0; k < i; k++)
+            if (kinds[k] == kinds[i])
+                return err_set(err, ERR_INVALID,
+                               "identity chain: two certificates have the same kind of key");
+    }
     return 0;
 }
 
@@ -131,6 +153,28 @@ static int names_copy(struct tls_ctx *ctx, const struct slice *names, uint32_t n
     return ctx->n_names == n ? 0 : err_set(err, ERR_NOMEM, "names");
 }
 
+static int pins_copy(struct tls_ctx *ctx, const struct tls_ctx_opts *o, struct err *err)
+{
+    uint32_t n = o->n_peer_hashes + o->n_peer_keys;
+
+    if (!n)
+        return 0;
+    ctx->pins = mem_array(n, sizeof *ctx->pins);
+    if (!ctx->pins)
+        return err_set(err, ERR_NOMEM, "pins");
+    for (uint32_t i = 0; i < n; i++) {
+        struct slice s =
+            i < o->n_peer_hashes ? o->peer_hashes[i] : o->peer_keys[i - o->n_peer_hashes];
+
+        if (s.len != sizeof ctx->pins[i])
+            return err_set(err, ERR_INVALID, "pins: one is not 32 bytes long");
+        memcpy(ctx->pins[i], s.p, s.len);
+    }
+    ctx->n_hashes = o->n_peer_hashes;
+    ctx->n_pins = n;
+    return 0;
+}
+
 /* RFC 7301 3.1 */
 static int alpn_load(struct tls_ctx *ctx, const char *const *names, struct err *err)
 {
@@ -181,12 +225,17 @@ static int alpn_choose(SSL *ssl, const unsigned char **out, unsigned char *out_l
  * for each SSL_CTX anew, so this is the second lock on the same door. */
 static int session_context(SSL_CTX *ssl, const struct tls_ctx_opts *o)
 {
-    unsigned char part[3][SHA256_DIGEST_LENGTH] = {{0}}, sum[SHA256_DIGEST_LENGTH];
+    unsigned char part[4][SHA256_DIGEST_LENGTH] = {{0}}, sum[SHA256_DIGEST_LENGTH];
 
     tls_sha256(o->roots_pem, part[0]);
     tls_sha256(o->identity.chain_pem, part[1]);
     part[2][0] = o->verify_peer;
     part[2][1] = o->spiffe;
+    for (uint32_t i = 0; i < o->n_others; i++) {
+        tls_sha256(o->others[i].chain_pem, sum);
+        for (size_t k = 0; k < sizeof sum; k++)
+            part[3][k] ^= sum[k];
+    }
     tls_sha256(slice_of(part, sizeof part), sum);
     return SSL_CTX_set_session_id_context(ssl, sum, sizeof sum);
 }
@@ -233,12 +282,12 @@ int tls_ctx_new(const struct tls_ctx_opts *o, struct tls_ctx **ret, struct err *
     ctx->ssl = ssl = SSL_CTX_new(o->server ? TLS_server_method() : TLS_client_method());
     if (!ssl || !protocol_setup(ssl, o))
         return tls_err(err, ERR_INTERNAL, "TLS context");
-    if (o->identity.chain_pem.len && identity_load(ssl, &o->identity, err) < 0)
+    if (o->identity.chain_pem.len && identities_load(ssl, o, err) < 0)
         return -1;
     if (o->server && !o->identity.chain_pem.len)
         return err_set(err, ERR_INVALID, "identity chain: a server needs one");
     if (crls_load(ssl, o->crl_pem, err) < 0 ||
-        names_copy(ctx, o->peer_names, o->n_peer_names, err) < 0)
+        names_copy(ctx, o->peer_names, o->n_peer_names, err) < 0 || pins_copy(ctx, o, err) < 0)
         return -1;
     if (roots_load(ssl, o->roots_pem, err) < 0 || alpn_load(ctx, o->alpn, err) < 0)
         return -1;

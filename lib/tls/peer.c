@@ -24,6 +24,25 @@ int tls_peer_of(const X509 *cert, struct tls_peer *ret)
     return 0;
 }
 
+bool tls_cert_pinned(X509 *cert, unsigned char (*pins)[32], uint32_t n_hashes, uint32_t n_pins)
+{
+    unsigned char whole[32], key[32], *der = NULL;
+    unsigned len = sizeof whole;
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+    bool found = false;
+
+    if (n <= 0 || X509_digest(cert, EVP_sha256(), whole, &len) != 1) {
+        OPENSSL_free(der);
+        ERR_clear_error();
+        return false;
+    }
+    tls_sha256(slice_of(der, (size_t)n), key);
+    OPENSSL_free(der);
+    for (uint32_t i = 0; i < n_pins && !found; i++)
+        found = memcmp(pins[i], i < n_hashes ? whole : key, sizeof whole) == 0;
+    return found;
+}
+
 int tls_peer_copy(const struct tls_peer *peer, struct tls_peer *ret)
 {
     char *id = peer->spiffe ? mem_strdup(peer->spiffe) : NULL;

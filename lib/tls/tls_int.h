@@ -62,6 +62,8 @@ uint32_t tls_cert_issuer(const X509 *cert);
 
 /* Does the certificate carry one of the names? */
 bool tls_cert_names(const X509 *cert, char *const *names, uint32_t n);
+/* Is its SHA-256 among the first `n_hashes` pins, or that of its public key among the rest? */
+bool tls_cert_pinned(X509 *cert, unsigned char (*pins)[32], uint32_t n_hashes, uint32_t n_pins);
 
 /* --- contexts --- */
 enum {
@@ -108,6 +110,8 @@ struct tls_ctx {
     bool keeps_chains; /* what verified once is not verified again (chains.c) */
     char **names; /* one of which the peer must carry */
     uint32_t n_names;
+    unsigned char (*pins)[32]; /* one of which the peer's leaf (the first ones) or its key must have */
+    uint32_t n_hashes, n_pins;
     unsigned char *alpn; /* RFC 7301 3.1 list */
     unsigned alpn_len;
     pthread_mutex_t lock; /* for what follows: contexts are shared by worker threads */

@@ -97,6 +97,9 @@ static const char *leaf_read(struct tls *t, X509 *leaf, struct tls_peer *ret, ch
     }
     if (!wrong && t->ctx->n_names && !tls_cert_names(leaf, t->ctx->names, t->ctx->n_names))
         wrong = "the certificate carries none of the names that are let in";
+    if (!wrong && t->ctx->n_pins &&
+        !tls_cert_pinned(leaf, t->ctx->pins, t->ctx->n_hashes, t->ctx->n_pins))
+        wrong = "neither the certificate nor its key is one of those that are let in";
     if (!wrong && t->sans && !tls_cert_serves(leaf, t->sans, t->sans_len)) {
         snprintf(why, cap, "no name of the certificate is %s%s", t->sans,
                  strlen(t->sans) + 1 < t->sans_len ? " or another that is accepted" : "");

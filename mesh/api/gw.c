@@ -2,6 +2,9 @@
 /* What Istio's webhook refuses in a Gateway, and what deserves a warning. */
 #include "mesh/api/gw.h"
 
+#include <string.h>
+
+#include "lib/data/base64.h"
 #include "lib/data/host.h"
 #include "lib/data/ipaddr.h"
 #include "mesh/api/check.h"
@@ -174,12 +177,86 @@ void shape_check_target(const struct api_selector *s, const struct api_target_re
     check_selector(s, &selector, f);
 }
 
+bool gw_pin_spki(struct slice text, unsigned char ret[32])
+{
+    struct buf b;
+    bool good;
+
+    buf_init(&b, 256);
+    good = base64_decode(text, BASE64_STD, &b) == ERR_OK && buf_len(&b) == 32;
+    if (good)
+        memcpy(ret, buf_slice(&b).p, 32);
+    buf_fini(&b);
+    return good;
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+bool gw_pin_hash(struct slice text, unsigned char ret[32])
+{
+    size_t step = text.len == 64 ? 2 : 3;
+
+    if (text.len != 64 && text.len != 95)
+        return false;
+    for (size_t i = 0; i < 32; i++) {
+        int high = digit(text.p[i * step]), low = digit(text.p[i * step + 1]);
+
+        if (high < 0 || low < 0 || (step == 3 && i < 31 && text.p[i * 3 + 2] != ':'))
+            return false;
+        ret[i] = (unsigned char)(high << 4 | low);
+    }
+    return true;
+}
+
+static void check_pins(const struct gw_tls *t, const struct fpath *at, struct findings *f)
+{
+    AT_KEY(keys, *at, "verifyCertificateSpki");
+    AT_KEY(hashes, *at, "verifyCertificateHash");
+    bool clients = t->mode == GW_TLS_MUTUAL || t->mode == GW_TLS_OPTIONAL_MUTUAL;
+    unsigned char pin[32];
+
+    for (uint32_t i = 0; i < t->verify_spki.n; i++) {
+        AT_INDEX(item, keys, i);
+
+        if (!gw_pin_spki(t->verify_spki.p[i], pin))
+            findings_add(f, FINDING_INVALID, &item,
+                         "must be the SHA-256 of a public key in base64, is \"%.*s\"",
+                         SHOW(t->verify_spki.p[i]));
+    }
+    for (uint32_t i = 0; i < t->verify_hash.n; i++) {
+        AT_INDEX(item, hashes, i);
+
+        if (!gw_pin_hash(t->verify_hash.p[i], pin))
+            findings_add(f, FINDING_INVALID, &item,
+                         "must be the SHA-256 of a certificate in hex, is \"%.*s\"",
+                         SHOW(t->verify_hash.p[i]));
+    }
+    if ((t->verify_spki.n || t->verify_hash.n) && !clients)
+        findings_add(f, FINDING_SUSPECT, t->verify_spki.n ? &keys : &hashes,
+                     "only modes MUTUAL and OPTIONAL_MUTUAL ask clients for a certificate");
+}
+
 static void check_files(const struct gw_tls *t, const struct fpath *at, struct findings *f)
 {
     bool secret = t->credential_name.len || t->credential_names.n;
     bool certificate = t->files.certificate.len || t->n_certificates;
     bool key = t->files.key.len || t->n_certificates;
     bool ca = t->files.ca.len || t->ca_credential_name.len;
+    AT_KEY(roots, *at, "caCertificates");
+    AT_KEY(crl, *at, "caCrl");
+
+    for (uint32_t i = 0; i < t->n_certificates; i++) {
+        ca |= t->certificates[i].ca.len != 0;
+        if (!t->certificates[i].certificate.len || !t->certificates[i].key.len)
+            findings_add(f, FINDING_INVALID, at,
+                         "each of tlsCertificates needs serverCertificate and privateKey");
+    }
+    if (secret && (t->files.ca.len || t->ca_crl.len))
+        findings_add(f, FINDING_SUSPECT, t->files.ca.len ? &roots : &crl,
+                     "is not read beside credentialName: put it into the Secret");
 
     if (t->n_certificates && (t->files.certificate.len || t->files.key.len))
         findings_add(f, FINDING_INVALID, at,
@@ -216,10 +293,7 @@ void shape_check_server_tls(const struct gw_tls *t, struct slice protocol, const
         findings_add(f, FINDING_INVALID, &max, "must not be older than minProtocolVersion");
     if (t->credential_name.len && t->credential_names.n)
         findings_add(f, FINDING_INVALID, &names, "excludes credentialName: keep one");
-    if (t->credential_names.n > 1)
-        findings_add(f, FINDING_UNSUPPORTED, &names,
-                     "only the first, \"%.*s\", is used: clients see no other certificate",
-                     SHOW(t->credential_names.p[0]));
+    check_pins(t, at, f);
     for (uint32_t i = 0; i < t->ciphers.n; i++) {
         AT_INDEX(item, suites, i);
 

@@ -39,5 +39,10 @@ struct gw {
     uint32_t n_servers;
 };
 
+/* A pin as written: base64 of the SHA-256 of a public key, hex (colons between bytes are fine) of that of a
+ * certificate. False: it is none. */
+bool gw_pin_spki(struct slice text, unsigned char ret[32]);
+bool gw_pin_hash(struct slice text, unsigned char ret[32]);
+
 int gw_decode(const json_t *obj, struct arena *a, struct gw **ret, struct findings *f);
 void gw_validate(const struct gw *gw, struct findings *f);

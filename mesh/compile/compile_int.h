@@ -140,6 +140,23 @@ bool rule_needs(struct cc *c, struct slice name);
 bool rule_rank(struct cc *c, struct slice text, enum prog_likeness *ret_kind, struct slice *ret_key,
                struct slice *ret_value);
 
+/* --- TLS that proxies end (server_tls.c) --- */
+struct tls_source { /* who asks for it */
+    enum index_kind kind;
+    const struct obj_meta *meta;
+    struct slice path; /* "spec.servers[0].tls" */
+};
+/* Fill a gate of mode `to->tls`; what is missing is told. `t` may be NULL. */
+void server_tls(struct cc *c, const struct tls_source *s, const struct gw_tls *t,
+                struct prog_gate *to);
+/* Does it name this Secret; any Secret? */
+bool server_tls_names(const struct gw_tls *t, struct slice secret);
+bool server_tls_secrets(const struct gw_tls *t);
+/* Does a Gateway that selects the client's pod name the Secret? Nobody else's gateway is told of it. */
+bool gateway_needs(struct cc *c, struct slice name);
+/* Does a port of the client's Sidecar, as far as that may give it Secrets? */
+bool ingress_needs(struct cc *c, struct slice name);
+
 /* --- a VirtualService's routes with those of its delegates in their place (delegate.c) --- */
 struct http_item {
     const struct vs_http *r;

@@ -4,8 +4,6 @@
  * of the pod stands behind the number. */
 #include "mesh/compile/gateway.h"
 
-#define TLS_OLDEST 12
-
 /* --- Gateways of this pod ----------------------------------------------------------------------
  */
 struct found {
@@ -95,17 +93,10 @@ static const char *closed_for(const struct gw_server *s, const char **ret_below)
 {
     const struct gw_tls *t = s->tls;
 
-    *ret_below = ".tls";
     if (t->mode == GW_TLS_AUTO_PASSTHROUGH) {
         *ret_below = ".tls.mode";
         return "AUTO_PASSTHROUGH is not implemented: route by SNI with PASSTHROUGH and tls routes";
     }
-    if (t->mode != GW_TLS_PASSTHROUGH && t->mode != GW_TLS_ISTIO_MUTUAL &&
-        !t->credential_name.len && !t->credential_names.n)
-        return "certificates in files are not implemented: put them into a Secret and name it in "
-               "credentialName";
-    if (t->verify_hash.n || t->verify_spki.n)
-        return "client certificates are not compared by hash: name the clients in subjectAltNames";
     return NULL;
 }
 
@@ -396,103 +387,20 @@ static void hosts(struct cc *c, const struct gate *g, struct prog_gate *to)
         qsort(to->hosts, to->n_hosts, sizeof *to->hosts, by_host);
 }
 
-/* --- certificates ------------------------------------------------------------------------------
- */
-static void missing(struct cc *c, const struct gate_server *s, const char *below, struct slice name,
-                    const char *what)
-{
-    cc_problem(c, FINDING_REFERENCE, INDEX_GW, s->o->meta, server_path(c, s->i, below),
-               "Secret %.*s/%.*s %s", SL_FMT(cc_ns(c)), SL_FMT(name), what);
-}
-
-static const struct ix_secret *secret_of(struct cc *c, struct slice name)
-{
-    cc_dep(c, INDEX_TOKEN_SECRET(cc_ns(c), name));
-    return index_secret(c->x, cc_ns(c), name);
-}
-
-static bool has_roots(struct cc *c, struct slice name)
-{
-    const struct ix_secret *s = secret_of(c, name);
-
-    return s && s->roots.len;
-}
-
-/* Name what is missing: the gate stays shut without it. Whether it is good the proxies say. */
-static void check_secrets(struct cc *c, const struct gate_server *s, const struct prog_gate *to)
-{
-    const struct ix_secret *own = secret_of(c, to->credential);
-    bool clients = to->tls == PROG_GATE_MUTUAL || to->tls == PROG_GATE_OPTIONAL_MUTUAL;
-    const char *at = ".tls.credentialName";
-
-    if (!own)
-        missing(
-            c, s, at, to->credential,
-            "is not there, or the operator may not read it (the gateway's chart gives the right)");
-    else if (own->broken)
-        missing(c, s, at, to->credential, "holds a value that is not base64");
-    else if (!own->chain.len)
-        missing(c, s, at, to->credential, "has no certificate (tls.crt or cert)");
-    else if (!own->key.len)
-        missing(c, s, at, to->credential, "has no private key (tls.key or key)");
-    if (!clients)
-        return;
-    if (to->ca_credential.len) {
-        if (!has_roots(c, to->ca_credential))
-            missing(c, s, ".tls.caCertCredentialName", to->ca_credential,
-                    "has no roots to verify clients by (ca.crt or cacert)");
-    } else if (own && !own->roots.len &&
-               !has_roots(c, cc_printf(c, "%.*s-cacert", SL_FMT(to->credential)))) {
-        missing(c, s, at, to->credential,
-                "has no roots to verify clients by (ca.crt or cacert), nor has its -cacert twin");
-    }
-}
-
-/* --- versions and ciphers ----------------------------------------------------------------------
- */
-static uint8_t version_of(enum gw_tls_version v, uint8_t otherwise)
-{
-    return v == GW_TLS_AUTO ? otherwise : v == GW_TLS_1_3 ? 13 : TLS_OLDEST;
-}
-
-static void versions(struct cc *c, const struct gate_server *s, const struct gw_tls *t,
-                     struct prog_gate *to)
-{
-    to->min_version = version_of(t->min_version, TLS_OLDEST);
-    to->max_version = version_of(t->max_version, 13);
-    if (t->max_version == GW_TLS_1_0 || t->max_version == GW_TLS_1_1) {
-        cc_problem(c, FINDING_CLOSED, INDEX_GW, s->o->meta,
-                   server_path(c, s->i, ".tls.maxProtocolVersion"),
-                   "TLS before 1.2 is not spoken: nobody gets in");
-        to->tls = PROG_GATE_CLOSED;
-    }
-}
-
 static void gate_tls(struct cc *c, const struct gate *g, struct prog_gate *to)
 {
     const struct gate_server *s = &g->servers[0];
     const struct gw_server *server = &s->o->gw->servers[s->i];
     const struct gw_tls *t = server->tls;
+    struct tls_source from = {INDEX_GW, s->o->meta, server_path(c, s->i, ".tls")};
     struct slice ns;
 
-    to->min_version = TLS_OLDEST;
-    to->max_version = 13;
+    server_tls(c, &from, g->tls == PROG_GATE_PLAIN ? NULL : t, to);
     if (g->tls == PROG_GATE_PLAIN || !t)
         return;
     to->sni = cc_strings(c, server->hosts.n);
     for (uint32_t i = 0; i < server->hosts.n && to->sni.p; i++)
         to->sni.p[to->sni.n++] = cc_copy(c, gate_host_part(server->hosts.p[i], &ns));
-    if (!prog_gate_ends_tls(g->tls))
-        return;
-    versions(c, s, t, to);
-    to->ciphers = cc_copy_strings(c, &t->ciphers);
-    to->subject_alt_names = cc_copy_strings(c, &t->subject_alt_names);
-    if (g->tls == PROG_GATE_MESH)
-        return;
-    to->credential =
-        cc_copy(c, t->credential_name.len ? t->credential_name : t->credential_names.p[0]);
-    to->ca_credential = cc_copy(c, t->ca_credential_name);
-    check_secrets(c, s, to);
 }
 
 /* --- ports -------------------------------------------------------------------------------------
@@ -597,9 +505,8 @@ struct prog *compile_listeners(struct cc *c)
 
 /* --- CREDENTIAL --------------------------------------------------------------------------------
  */
-/* Does a Gateway that selects this pod name the Secret? Nobody else's gateway is told of it. The
- * Gateways count as those that wait for the certificate. */
-static bool gateway_needs(struct cc *c, struct slice name)
+/* The Gateways count as those that wait for the certificate. */
+bool gateway_needs(struct cc *c, struct slice name)
 {
     struct gates all = gates_of(c, false);
     bool needed = false;
@@ -608,48 +515,10 @@ static bool gateway_needs(struct cc *c, struct slice name)
         const struct gate_server *s = &all.p[i].servers[0];
         const struct gw_tls *t = s->o->gw->servers[s->i].tls;
 
-        if (!t || !prog_gate_ends_tls(all.p[i].tls) ||
-            !(slice_eq(t->credential_name, name) || api_strings_has(&t->credential_names, name) ||
-              slice_eq(t->ca_credential_name, name)))
+        if (!t || !prog_gate_ends_tls(all.p[i].tls) || !server_tls_names(t, name))
             continue;
         cc_origin(c, INDEX_GW, s->o->meta);
         needed = true;
     }
     return needed;
-}
-
-bool credential_fill(struct cc *c, struct slice name, struct prog_credential *ret)
-{
-    const struct ix_secret *s = secret_of(c, name);
-    const struct ix_secret *roots = s;
-
-    if (!s || s->broken)
-        return false;
-    if (!s->roots.len)
-        roots = secret_of(c, cc_printf(c, "%.*s-cacert", SL_FMT(name)));
-    ret->chain_pem = cc_copy(c, s->chain);
-    ret->key_pem = cc_copy(c, s->key);
-    if (roots && !roots->broken) {
-        ret->roots_pem = cc_copy(c, roots->roots);
-        ret->crl_pem = cc_copy(c, roots->crl);
-    }
-    ret->revision = roots && roots != s
-                        ? cc_printf(c, "%.*s/%.*s", SL_FMT(s->revision), SL_FMT(roots->revision))
-                        : cc_copy(c, s->revision);
-    return ret->chain_pem.len || ret->roots_pem.len;
-}
-
-struct prog *compile_credential(struct cc *c, struct slice key)
-{
-    struct prog_credential *cred;
-    struct slice ns = cc_ns(c), pod = cc_pod(c);
-
-    cc_dep(c, INDEX_TOKEN_POD(ns, pod));
-    cc_dep(c, INDEX_TOKEN_SECRET(ns, key));
-    bool needed = gateway_needs(c, key);
-
-    if (!(rule_needs(c, key) || needed))
-        return NULL;
-    cred = cc_prog(c, PROG_CREDENTIAL, sizeof *cred);
-    return cred && credential_fill(c, key, cred) ? &cred->prog : NULL;
 }

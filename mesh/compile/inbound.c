@@ -180,6 +180,66 @@ static struct prog_cluster *limits_of(struct cc *c, const struct dr_connection_p
     return to;
 }
 
+/* A Secret is for the workloads that a Sidecar selects in its own namespace, as with DestinationRules. */
+static bool gives_secrets(struct cc *c, const struct ix_object *o)
+{
+    return slice_eq(o->meta->ns, cc_ns(c)) && !api_selector_is_all(&o->sc->selector);
+}
+
+bool ingress_needs(struct cc *c, struct slice name)
+{
+    const struct ix_object *o = scope_sidecar(c);
+    bool needed = false;
+
+    if (!o || !gives_secrets(c, o))
+        return false;
+    for (uint32_t i = 0; i < o->sc->n_ingress; i++)
+        needed |= o->sc->ingress[i].tls && server_tls_names(o->sc->ingress[i].tls, name);
+    if (needed)
+        cc_origin(c, INDEX_SC, o->meta);
+    return needed;
+}
+
+/* TLS of the proxy's own at a port holds where PeerAuthentication leaves mutual TLS out, as in Istio. */
+static void ingress_tls(struct cc *c, const struct ix_object *o, uint32_t i,
+                        struct prog_inbound_port *to)
+{
+    const struct sc_ingress *from = &o->sc->ingress[i];
+    const struct gw_tls *t = from->tls;
+    struct tls_source asks = {INDEX_SC, o->meta, cc_printf(c, "spec.ingress[%u].tls", i)};
+    static const enum prog_gate_tls modes[] = {
+        [GW_TLS_SIMPLE] = PROG_GATE_SIMPLE,
+        [GW_TLS_MUTUAL] = PROG_GATE_MUTUAL,
+        [GW_TLS_OPTIONAL_MUTUAL] = PROG_GATE_OPTIONAL_MUTUAL,
+    };
+
+    /* Behind TLS that is ended. */
+    if (to->protocol == PROG_TLS)
+        to->protocol = slice_ieq(from->port.protocol, SL("https")) ? PROG_HTTP : PROG_TCP;
+    if (to->mtls != PROG_MTLS_DISABLE) {
+        cc_problem(c, FINDING_SUSPECT, INDEX_SC, o->meta, asks.path,
+                   "has no effect: port %u has the mesh's own TLS, which PeerAuthentication would "
+                   "have to DISABLE",
+                   to->port);
+        return;
+    }
+    to->tls = CC_ARRAY(c, struct prog_gate, 1);
+    if (!to->tls)
+        return;
+    *to->tls = (struct prog_gate){.name = cc_printf(c, "ingress.%u", to->port),
+                                  .tls = (size_t)t->mode < N_OF(modes) ? modes[t->mode]
+                                                                       : PROG_GATE_CLOSED,
+                                  .http = prog_is_http(to->protocol)};
+    if (server_tls_secrets(t) && !gives_secrets(c, o)) {
+        cc_problem(c, FINDING_CLOSED, INDEX_SC, o->meta, asks.path,
+                   "a Secret is given to the sidecars alone that a workloadSelector selects in its "
+                   "own namespace: nobody enters at port %u",
+                   to->port);
+        to->tls->tls = PROG_GATE_CLOSED;
+    }
+    server_tls(c, &asks, t, to->tls);
+}
+
 /* What its ports speak and where the application is; the rest stays as Services and PeerAuthentications
  * have it. */
 static void ingress(struct cc *c, const struct ix_pod *pod, struct prog_inbound *in)
@@ -202,46 +262,11 @@ static void ingress(struct cc *c, const struct ix_pod *pod, struct prog_inbound 
         to->protocol = compile_protocol(from->port.protocol, from->port.name, to->port);
         to->endpoint = cc_copy(c, from->default_endpoint);
         to->limits = from->pool ? limits_of(c, from->pool) : limits;
+        if (from->tls)
+            ingress_tls(c, o, i, to);
     }
     if (in->n_ports)
         qsort(in->ports, in->n_ports, sizeof *in->ports, cmp_port);
-}
-
-/* TLS of the proxy's own at a port holds where PeerAuthentication leaves mutual TLS out, as in Istio. It
- * is not there: nobody enters, rather than everybody. */
-static void ingress_closed(struct cc *c, struct prog_inbound *in, uint32_t *cap)
-{
-    const struct ix_object *o = scope_sidecar(c);
-
-    for (uint32_t i = 0; o && i < o->sc->n_ingress; i++) {
-        const struct prog_inbound_port *p = port_of(in, o->sc->ingress[i].port.number);
-        struct authz_policy *to;
-        struct authz_rule *rule;
-        struct authz_operation *what;
-
-        if (!o->sc->ingress[i].tls || !p || p->mtls != PROG_MTLS_DISABLE)
-            continue;
-        to = cc_grow(c, &in->policies, &in->n_policies, cap, sizeof *to);
-        rule = CC_ARRAY(c, struct authz_rule, 1);
-        what = CC_ARRAY(c, struct authz_operation, 1);
-        if (!to || !rule || !what)
-            return;
-        what->ports = cc_strings(c, 1);
-        if (what->ports.p)
-            what->ports.p[what->ports.n++] = cc_printf(c, "%u", p->port);
-        *rule = (struct authz_rule){.to = what, .n_to = 1};
-        *to = (struct authz_policy){.namespace_ = cc_copy(c, o->meta->ns),
-                                    .name = cc_printf(c, "%.*s-ingress-%u", SL_FMT(o->meta->name),
-                                                      p->port),
-                                    .action = PROG_DENY,
-                                    .rules = rule,
-                                    .n_rules = 1};
-        cc_problem(c, FINDING_CLOSED, INDEX_SC, o->meta,
-                   cc_printf(c, "spec.ingress[%u].tls", i),
-                   "port %u has mutual TLS switched off by PeerAuthentication, and TLS of a "
-                   "Sidecar is not implemented: nobody enters there",
-                   p->port);
-    }
 }
 
 /* --- AuthorizationPolicy
@@ -402,7 +427,6 @@ struct prog *compile_inbound(struct cc *c)
         cc_origin(c, INDEX_SC, scope_sidecar(c)->meta);
     ports(c, pod, in);
     ingress(c, pod, in);
-    ingress_closed(c, in, &cap);
     policies_in(c, pod, root, in, &cap);
     tokens_in(c, pod, root, in, &cap);
     if (!slice_eq(root, ns)) {

@@ -99,6 +99,7 @@ struct prog_workload {
 };
 
 /* --- Inbound ---------------------------------------------------------------------------------- */
+struct prog_gate;
 enum prog_action { PROG_DENY, PROG_ALLOW, PROG_AUDIT, PROG_CUSTOM };
 /* A value of an authorization list: exact, prefix*, *suffix, * (present). */
 struct authz_source {
@@ -134,6 +135,7 @@ struct prog_inbound_port {
     struct slice service_host, service_name, service_namespace;
     struct slice endpoint; /* "127.0.0.1:80", "0.0.0.0:80" (the address that was dialled), "unix:///path",
                             * "unix://@name"; empty: where the caller dialled */
+    struct prog_gate *tls; /* TLS of the proxy's own, where `mtls` is DISABLE; NULL: none */
     struct prog_cluster *limits; /* its `pool` and `policy->tcp` hold for the application; NULL: none */
 };
 struct prog_inbound {
@@ -437,6 +439,9 @@ struct prog_gate_host {
     struct slice host;     /* exact, "*.suffix" or "*"; lower case */
     bool routed, redirect; /* has a Service; is told to come by https */
 };
+struct prog_gate_files { /* of the proxy's container */
+    struct slice certificate, key;
+};
 struct prog_gate {
     struct slice name;
     enum prog_gate_tls tls;
@@ -444,8 +449,14 @@ struct prog_gate {
     struct prog_strings sni;      /* with TLS: patterns that choose it */
     struct prog_gate_host *hosts; /* of HTTP, ordered by host */
     uint32_t n_hosts;
-    struct slice credential, ca_credential; /* keys; empty: none */
+    struct prog_strings credentials; /* keys, one for each kind of key; none: `files` */
+    struct slice ca_credential;      /* whose roots verify clients; empty: those of the first */
+    struct prog_gate_files *files;   /* as credentials */
+    uint32_t n_files;
+    struct slice roots_file, crl_file; /* with files: to verify clients by */
     struct prog_strings subject_alt_names, ciphers;
+    struct prog_strings hashes, keys; /* SHA-256 of clients' certificates and of their public keys: one of
+                                       * all these; 32 bytes each */
     uint8_t min_version, max_version; /* 12, 13 */
 };
 struct prog_gate_port {

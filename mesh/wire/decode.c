@@ -186,6 +186,10 @@ static int inbound_port(struct rd *r, const struct fpath *at, const PB(Inbound__
     TRY(dec_text(r, m->service_name, &ret->service_name));
     TRY(dec_text(r, m->service_namespace, &ret->service_namespace));
     TRY(dec_text(r, m->endpoint, &ret->endpoint));
+    if (m->tls) {
+        ONE(r, ret->tls);
+        TRY(dec_gate(r, AT(at, "tls"), m->tls, ret->tls));
+    }
     if (!m->limits)
         return 0;
     ONE(r, ret->limits);

@@ -55,6 +55,8 @@ int dec_policy(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
 int dec_limits(struct rd *r, const struct fpath *at, const PB(Cluster) * m, struct prog_cluster *ret);
 int dec_service(struct rd *r, const void *from, void *to); /* struct prog_service */
 int dec_listeners(struct rd *r, const void *from, void *to);
+int dec_gate(struct rd *r, const struct fpath *at, const PB(Listeners__Gate) * m,
+             struct prog_gate *ret);
 int dec_credential(struct rd *r, const void *from, void *to);
 
 /* Allocate an array member and its count, or return. */

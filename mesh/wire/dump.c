@@ -240,6 +240,8 @@ static void inbound(struct dump *d, const struct prog_inbound *in)
              mtls_modes[p->mtls], p->service_host.len ? ", " : "", SL_FMT(p->service_host),
              p->endpoint.len ? ", to " : "", SL_FMT(p->endpoint));
         d->level++;
+        if (p->tls)
+            dump_gate(p->tls, "    ", d->out);
         if (p->limits)
             pool(d, p->limits);
         if (p->limits && p->limits->policy)

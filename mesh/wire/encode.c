@@ -244,6 +244,7 @@ static PB(Inbound__Port) *inbound_port(struct arena *a, const struct prog_inboun
         (m->endpoint = text(a, p->endpoint)));
     TRY(!p->limits || ((m->limits = pb_new(a, PB_DESC(cluster))) && pool(a, p->limits, m->limits) &&
                        enc_policy(a, p->limits->policy, m->limits)));
+    TRY(!p->tls || (m->tls = enc_gate(a, p->tls)));
     m->port = p->port;
     m->protocol = (PB(Protocol))p->protocol;
     m->mtls = (PB(Mtls))p->mtls;

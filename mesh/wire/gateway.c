@@ -34,20 +34,45 @@ static char **texts(struct arena *a, const struct prog_strings *l)
     return v;
 }
 
-static PB(Listeners__Gate) * gate(struct arena *a, const struct prog_gate *g)
+static ProtobufCBinaryData *blobs(struct arena *a, const struct prog_strings *l)
+{
+    ProtobufCBinaryData *v = ARENA_ARRAY(a, ProtobufCBinaryData, l->n);
+
+    for (uint32_t i = 0; v && i < l->n; i++)
+        v[i] = pb_bytes(l->p[i]);
+    return v;
+}
+
+static PB(Listeners__Files) * files(struct arena *a, const struct prog_gate_files *f)
+{
+    PB(Listeners__Files) *m = pb_new(a, PB_DESC(listeners__files));
+
+    HAVE(m && (m->certificate = text(a, f->certificate)) && (m->key = text(a, f->key)));
+    return m;
+}
+
+PB(Listeners__Gate) * enc_gate(struct arena *a, const struct prog_gate *g)
 {
     PB(Listeners__Gate) *m = pb_new(a, PB_DESC(listeners__gate));
 
     HAVE(m && (m->name = text(a, g->name)) && (m->sni = texts(a, &g->sni)) &&
          (m->subject_alt_name = texts(a, &g->subject_alt_names)) &&
-         (m->cipher = texts(a, &g->ciphers)) && (m->credential = text(a, g->credential)) &&
+         (m->cipher = texts(a, &g->ciphers)) && (m->credential = texts(a, &g->credentials)) &&
          (m->ca_credential = text(a, g->ca_credential)) &&
+         (m->roots_file = text(a, g->roots_file)) && (m->crl_file = text(a, g->crl_file)) &&
+         (m->client_hash = blobs(a, &g->hashes)) && (m->client_key = blobs(a, &g->keys)) &&
+         (m->file = ARENA_ARRAY(a, PB(Listeners__Files) *, g->n_files)) &&
          (m->host = ARENA_ARRAY(a, PB(Listeners__Host) *, g->n_hosts)));
     m->tls = (PB(GateTls))gate_tls[g->tls];
     m->http = g->http;
     m->n_sni = g->sni.n;
     m->n_subject_alt_name = g->subject_alt_names.n;
     m->n_cipher = g->ciphers.n;
+    m->n_credential = g->credentials.n;
+    m->n_client_hash = g->hashes.n;
+    m->n_client_key = g->keys.n;
+    for (uint32_t i = 0; i < g->n_files; i++)
+        HAVE(m->file[m->n_file++] = files(a, &g->files[i]));
     m->min_version = g->min_version;
     m->max_version = g->max_version;
     for (uint32_t i = 0; i < g->n_hosts; i++) {
@@ -75,7 +100,7 @@ void *enc_listeners(struct arena *a, const struct prog_listeners *l)
         p->port = from->port;
         p->number = from->number;
         for (uint32_t k = 0; k < from->n_gates; k++)
-            HAVE(p->gate[p->n_gate++] = gate(a, &from->gates[k]));
+            HAVE(p->gate[p->n_gate++] = enc_gate(a, &from->gates[k]));
         m->port[m->n_port++] = p;
     }
     return m;
@@ -110,8 +135,20 @@ static int version_of(struct rd *r, const struct fpath *at, uint32_t v, uint8_t 
     return 0;
 }
 
-static int dec_gate(struct rd *r, const struct fpath *at, const PB(Listeners__Gate) * m,
-                    struct prog_gate *ret)
+static int hashes(struct rd *r, const struct fpath *at, const ProtobufCBinaryData *v, size_t n,
+                  struct prog_strings *ret)
+{
+    ARRAY(r, ret->p, ret->n, n);
+    for (uint32_t i = 0; i < ret->n; i++) {
+        if (v[i].len != 32)
+            return dec_bad(r, at, "of %zu bytes", v[i].len);
+        TRY(dec_bytes(r, v[i], &ret->p[i]));
+    }
+    return 0;
+}
+
+int dec_gate(struct rd *r, const struct fpath *at, const PB(Listeners__Gate) * m,
+             struct prog_gate *ret)
 {
     TRY(dec_text(r, m->name, &ret->name));
     if (!ret->name.len)
@@ -119,7 +156,16 @@ static int dec_gate(struct rd *r, const struct fpath *at, const PB(Listeners__Ga
     ret->tls = tls_of((int)m->tls);
     ret->http = m->http;
     TRY(dec_texts(r, m->sni, m->n_sni, &ret->sni));
-    TRY(dec_text(r, m->credential, &ret->credential));
+    TRY(dec_texts(r, m->credential, m->n_credential, &ret->credentials));
+    ARRAY(r, ret->files, ret->n_files, m->n_file);
+    for (uint32_t i = 0; i < ret->n_files; i++) {
+        TRY(dec_text(r, m->file[i]->certificate, &ret->files[i].certificate));
+        TRY(dec_text(r, m->file[i]->key, &ret->files[i].key));
+    }
+    TRY(dec_text(r, m->roots_file, &ret->roots_file));
+    TRY(dec_text(r, m->crl_file, &ret->crl_file));
+    TRY(hashes(r, AT(at, "client_hash"), m->client_hash, m->n_client_hash, &ret->hashes));
+    TRY(hashes(r, AT(at, "client_key"), m->client_key, m->n_client_key, &ret->keys));
     TRY(dec_text(r, m->ca_credential, &ret->ca_credential));
     TRY(dec_texts(r, m->subject_alt_name, m->n_subject_alt_name, &ret->subject_alt_names));
     TRY(dec_texts(r, m->cipher, m->n_cipher, &ret->ciphers));
@@ -187,32 +233,56 @@ static const char *const tls_names[] = {
     [PROG_GATE_PASSTHROUGH] = "passthrough",
 };
 
-static void list(struct buf *out, const char *name, const struct prog_strings *l)
+static void list(struct buf *out, const char *indent, const char *name,
+                 const struct prog_strings *l)
 {
     if (!l->n)
         return;
-    buf_addf(out, "      %s:", name);
+    buf_addf(out, "%s  %s:", indent, name);
     for (uint32_t i = 0; i < l->n; i++)
         buf_addf(out, " %.*s", SL_FMT(l->p[i]));
     buf_add_char(out, '\n');
 }
 
-static void dump_gate(const struct prog_gate *g, struct buf *out)
+static void pins(struct buf *out, const char *indent, const char *name,
+                 const struct prog_strings *l)
 {
-    buf_addf(out, "    gate %.*s: %s %s\n", SL_FMT(g->name), tls_names[g->tls],
+    for (uint32_t i = 0; i < l->n; i++) {
+        buf_addf(out, "%s  %s: ", indent, name);
+        for (size_t k = 0; k < l->p[i].len; k++)
+            buf_addf(out, "%02x", (unsigned char)l->p[i].p[k]);
+        buf_add_char(out, '\n');
+    }
+}
+
+static void one(struct buf *out, const char *indent, const char *name, struct slice s)
+{
+    if (s.len)
+        buf_addf(out, "%s  %s: %.*s\n", indent, name, SL_FMT(s));
+}
+
+void dump_gate(const struct prog_gate *g, const char *indent, struct buf *out)
+{
+    buf_addf(out, "%sgate %.*s: %s %s\n", indent, SL_FMT(g->name), tls_names[g->tls],
              g->http ? "http" : "bytes");
-    list(out, "sni", &g->sni);
+    list(out, indent, "sni", &g->sni);
     for (uint32_t i = 0; i < g->n_hosts; i++)
-        buf_addf(out, "      host: %.*s%s%s\n", SL_FMT(g->hosts[i].host),
+        buf_addf(out, "%s  host: %.*s%s%s\n", indent, SL_FMT(g->hosts[i].host),
                  g->hosts[i].routed ? " routed" : "", g->hosts[i].redirect ? " redirect" : "");
-    if (g->credential.len)
-        buf_addf(out, "      credential: %.*s\n", SL_FMT(g->credential));
-    if (g->ca_credential.len)
-        buf_addf(out, "      ca credential: %.*s\n", SL_FMT(g->ca_credential));
-    list(out, "subject alt names", &g->subject_alt_names);
-    list(out, "ciphers", &g->ciphers);
+    list(out, indent, "credential", &g->credentials);
+    one(out, indent, "ca credential", g->ca_credential);
+    for (uint32_t i = 0; i < g->n_files; i++)
+        buf_addf(out, "%s  files: %.*s, %.*s\n", indent, SL_FMT(g->files[i].certificate),
+                 SL_FMT(g->files[i].key));
+    one(out, indent, "roots", g->roots_file);
+    one(out, indent, "revoked", g->crl_file);
+    list(out, indent, "subject alt names", &g->subject_alt_names);
+    pins(out, indent, "client certificate", &g->hashes);
+    pins(out, indent, "client key", &g->keys);
+    list(out, indent, "ciphers", &g->ciphers);
     if (prog_gate_ends_tls(g->tls))
-        buf_addf(out, "      versions: 1.%u to 1.%u\n", g->min_version - 10u, g->max_version - 10u);
+        buf_addf(out, "%s  versions: 1.%u to 1.%u\n", indent, g->min_version - 10u,
+                 g->max_version - 10u);
 }
 
 void dump_listeners(const struct prog_listeners *l, struct buf *out)
@@ -223,7 +293,7 @@ void dump_listeners(const struct prog_listeners *l, struct buf *out)
         buf_addf(out, "  port %u: number %u%s%.*s\n", p->port, p->number, p->bind.len ? " at " : "",
                  SL_FMT(p->bind));
         for (uint32_t k = 0; k < p->n_gates; k++)
-            dump_gate(&p->gates[k], out);
+            dump_gate(&p->gates[k], "    ", out);
     }
 }
 

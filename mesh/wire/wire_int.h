@@ -41,8 +41,10 @@ int pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *desc, struct sl
               ProtobufCMessage **ret, struct err *err);
 /* Of a gateway (gateway.c): NULL without memory. */
 void *enc_listeners(struct arena *a, const struct prog_listeners *l);
+PB(Listeners__Gate) *enc_gate(struct arena *a, const struct prog_gate *g);
 void *enc_credential(struct arena *a, const struct prog_credential *c);
 void dump_listeners(const struct prog_listeners *l, struct buf *out);
+void dump_gate(const struct prog_gate *g, const char *indent, struct buf *out);
 /* What is public of it. */
 void dump_credential(const struct prog_credential *c, struct buf *out);
 /* Memory that decoding a payload of `len` bytes may take. */

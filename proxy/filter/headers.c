@@ -34,17 +34,17 @@ static enum err_code set_client_cert(struct http_head *h, const struct down *d)
     static const char hex[] = "0123456789abcdef";
     unsigned char hash[32];
     char digest[65], text[1024];
-    struct slice peer = down_principal(d);
+    struct slice peer = tls_chan_peer_spiffe(d->chan);
     const struct prog_workload *self = &d->info.inbound_prog->self;
-    if (!peer.len || !tls_chan_peer_hash(d->chan, hash))
+    if ((d->info.mtls && !peer.len) || !tls_chan_peer_hash(d->chan, hash))
         return ERR_OK;
     for (size_t i = 0; i < sizeof hash; i++) {
         digest[2 * i] = hex[hash[i] >> 4];
         digest[2 * i + 1] = hex[hash[i] & 15];
     }
     digest[64] = '\0';
-    int n = snprintf(text, sizeof text, "By=%.*s;Hash=%s;Subject=\"\";URI=%.*s",
-                     SL_FMT(self->principal), digest, SL_FMT(peer));
+    int n = snprintf(text, sizeof text, "By=%.*s;Hash=%s;Subject=\"\"%s%.*s",
+                     SL_FMT(self->principal), digest, peer.len ? ";URI=" : "", SL_FMT(peer));
     if (n < 0 || (size_t)n >= sizeof text)
         return ERR_LIMIT;
     return http_head_set(h, SL("x-forwarded-client-cert"), slice_of(text, (size_t)n));
@@ -70,9 +70,11 @@ static void remove_client_cert(struct http_head *h)
 enum err_code headers_inbound(struct http_head *h, const struct down *d)
 {
     remove_client_cert(h);
-    enum err_code rc = d->info.mtls ? set_client_cert(h, d) : ERR_OK;
+    bool tls = chan_is_tls(d->chan);
+    enum err_code rc = tls ? set_client_cert(h, d) : ERR_OK;
     if (rc == ERR_OK && !http_head_get(h, SL("x-forwarded-proto")).p)
-        rc = http_head_set(h, SL("x-forwarded-proto"), SL("http"));
+        rc = http_head_set(h, SL("x-forwarded-proto"),
+                           tls && !d->info.mtls ? SL("https") : SL("http")); /* the mesh's own TLS is not told */
     return rc;
 }
 

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/upstream/origin.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
@@ -14,19 +11,16 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/data/cidr.h"
+#include "proxy/pemfile.h"
 
-enum { FILES = 4, CONTEXTS_MAX = 64, FILE_MAX = 4 << 20, LOOK_S = 5 };
+enum { FILES = 4, CONTEXTS_MAX = 64 };
 
-struct stamp { /* of a file: what changes when it does */
-    int64_t mtime_ns, size;
-    uint64_t inode;
-};
 struct context {
     struct context *next;
     struct hash128 id;
     uint64_t secret; /* hash of the Secret's key; 0: of files */
     struct tls_ctx *tls;
-    struct stamp stamps[FILES];
+    struct pemfile_stamp stamps[FILES];
     int64_t looked_ns, used_ns;
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for what follows */
@@ -49,6 +43,15 @@ static const struct prog_credential *secret_find(struct slice key)
         if (slice_eq(s->cred->prog.key, key))
             return s->cred;
     return NULL;
+}
+
+struct prog_credential *origin_secret(struct slice key)
+{
+    pthread_mutex_lock(&lock);
+    const struct prog_credential *c = secret_find(key);
+    struct prog_credential *ret = c ? prog_ref(c) : NULL;
+    pthread_mutex_unlock(&lock);
+    return ret;
 }
 
 /* Where systems keep the roots that they trust. */
@@ -103,47 +106,10 @@ static int secret_texts(const struct prog_origin *o, struct slice ret[FILES], bo
     return 0;
 }
 
-static void stamps_take(const struct files *f, struct stamp ret[FILES])
+static void stamps_take(const struct files *f, struct pemfile_stamp ret[FILES])
 {
-    struct stat st;
-    memset(ret, 0, FILES * sizeof *ret);
     for (int i = 0; i < FILES; i++)
-        if (f->path[i][0] && stat(f->path[i], &st) == 0)
-            ret[i] = (struct stamp){st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec, st.st_size,
-                                    st.st_ino};
-}
-
-/* A whole file into one block, which the caller wipes and frees. */
-static int file_read(const char *path, struct slice *ret, struct err *err)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char *p = NULL;
-    ssize_t n = -1;
-    *ret = SLICE_NULL;
-    if (fd < 0 || fstat(fd, &st) < 0)
-        err_set(err, ERR_UNAVAILABLE, "%s: %s", path, strerror(errno));
-    else if (st.st_size <= 0 || st.st_size > FILE_MAX)
-        err_set(err, ERR_UNAVAILABLE, "%s: is empty or too large", path);
-    else if (!(p = mem_alloc((size_t)st.st_size)))
-        err_set(err, ERR_NOMEM, "%s", path);
-    else if ((n = read(fd, p, (size_t)st.st_size)) <= 0)
-        err_set(err, ERR_UNAVAILABLE, "%s: cannot be read", path);
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0) {
-        mem_free(p);
-        return -1;
-    }
-    *ret = slice_of(p, (size_t)n);
-    return 0;
-}
-
-static void wipe(struct slice s)
-{
-    if (s.p)
-        explicit_bzero((void *)(uintptr_t)s.p, s.len);
-    mem_free((void *)(uintptr_t)s.p);
+        ret[i] = pemfile_stamp(f->path[i]);
 }
 
 static int build(const struct files *f, const struct prog_origin *o, enum up_alpn alpn,
@@ -155,9 +121,9 @@ static int build(const struct files *f, const struct prog_origin *o, enum up_alp
     int rc = o && o->credential.len ? secret_texts(o, text, &own_roots, err) : 0;
     for (int i = 0; i < FILES && rc == 0; i++)
         if (f->path[i][0])
-            rc = file_read(f->path[i], &read_in[i], err);
+            rc = pemfile_read(f->path[i], &read_in[i], err);
     if (rc == 0 && !own_roots)
-        rc = file_read(system_roots(), &read_in[2], err);
+        rc = pemfile_read(system_roots(), &read_in[2], err);
     for (int i = 0; i < FILES; i++)
         if (read_in[i].p)
             text[i] = read_in[i];
@@ -173,7 +139,7 @@ static int build(const struct files *f, const struct prog_origin *o, enum up_alp
     if (rc == 0)
         rc = tls_ctx_new(&opts, ret, err);
     for (int i = 0; i < FILES; i++)
-        wipe(read_in[i]);
+        pemfile_wipe(read_in[i]);
     if (rc < 0)
         err->code = err->code == ERR_NOMEM ? ERR_NOMEM : ERR_UNAVAILABLE;
     return rc;
@@ -218,7 +184,7 @@ static void evict(void)
 static void refresh(struct context *c, const struct files *f, const struct prog_origin *o,
                     enum up_alpn alpn, int64_t now_ns)
 {
-    struct stamp now[FILES];
+    struct pemfile_stamp now[FILES];
     struct tls_ctx *tls;
     struct err err = {0};
     c->looked_ns = now_ns;
@@ -269,7 +235,7 @@ int origin_ctx(const struct prog_origin *o, enum up_alpn alpn, int64_t now_ns, s
         c = c->next;
     if (!c)
         rc = context_new(&f, o, alpn, now_ns, &c, err);
-    else if (now_ns - c->looked_ns >= LOOK_S * NS_PER_S)
+    else if (now_ns - c->looked_ns >= PEMFILE_LOOK_S * NS_PER_S)
         refresh(c, &f, o, alpn, now_ns);
     if (rc == 0) {
         c->id = id;

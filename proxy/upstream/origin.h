@@ -19,6 +19,8 @@ int origin_ctx(const struct prog_origin *o, enum up_alpn alpn, int64_t now_ns, s
 /* The content of a Secret by its key; NULL: it is gone. Contexts made of the old one are dropped.
  * Any thread. */
 void origin_credential(struct slice key, const struct prog_credential *cred);
+/* The content of a Secret; one reference for the caller. NULL: it is not known (yet). Any thread. */
+struct prog_credential *origin_secret(struct slice key);
 /* What a connection to a host of the cluster shows and wants to see. `sni` (HOST_MAX + 1 bytes)
  * gets the name. ERR_INVALID: nobody says who the server must be. */
 int origin_opts(const struct prog_cluster *c, char *sni, size_t cap, struct tls_conn_opts *ret,

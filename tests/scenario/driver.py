@@ -5,6 +5,7 @@ Every scenario has a loopback network of its own, so that they can run side by s
 port numbers: pods, their applications and the proxy's listeners are addresses of 127.0.0.0/8.
 """
 import base64
+import hashlib
 import concurrent.futures
 import errno
 import fcntl
@@ -730,12 +731,23 @@ class Scenario:
         return self.with_certs("---\n".join(out)).replace("$PORT", str(self.port)).replace("$DIR", self.dir)
 
     def with_certs(self, text):
-        """$CERT(x), $KEY(x), $CRL(x): files of a certificate, in base64, as Secrets hold them."""
+        """$CERT(x), $KEY(x), $CRL(x): files of a certificate, in base64, as Secrets hold them; $HASH(x) and
+        $SPKI(x): the SHA-256 of the certificate in hex, and of its public key in base64."""
         ends = {"CERT": ".pem", "KEY": ".key", "CRL": ".crl"}
+
+        def pin(m):
+            pem = os.path.join(self.dir, m.group(2) + ".pem")
+            if m.group(1) == "HASH":
+                der = subprocess.check_output(["openssl", "x509", "-in", pem, "-outform", "DER"])
+                return hashlib.sha256(der).hexdigest()
+            key = subprocess.check_output(["openssl", "x509", "-in", pem, "-noout", "-pubkey"])
+            der = subprocess.check_output(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key)
+            return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
         def file(m):
             with open(os.path.join(self.dir, m.group(2) + ends[m.group(1)]), "rb") as f:
                 return base64.b64encode(f.read()).decode()
+        text = re.sub(r"\$(HASH|SPKI)\(([^)]*)\)", pin, text)
         return re.sub(r"\$(CERT|KEY|CRL)\(([^)]*)\)", file, text)
 
     def compile(self, pod):
@@ -1252,8 +1264,9 @@ class Scenario:
                      "-keyfile", "ca.key", "-cert", "ca.pem", "-crl_lastupdate", "20200101000000Z")
 
     def do_curl(self, pod, url, *words):
-        """The real curl, through the gateway of the pod. A failure has status 0 and curl's words."""
+        """The real curl, to the pod's proxy. A failure has status 0 and curl's words."""
         words = [w.replace("$DIR", self.dir) for w in words]
+        url = url.replace("$PORT", str(self.port))
         p = subprocess.run(["curl", "-sS", "-i", "--max-time", "10", "--cacert", self.dir + "/ca.pem",
                             "--connect-to", "::%s:" % self.address(pod), url] + words,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.dir)

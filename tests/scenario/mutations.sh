@@ -80,8 +80,13 @@ drain-keeps-connections^drain^proxy/h1_down.c^             (down_serves(&d->down
 clock-unread^clock-behind^lib/tls/verify.c^(time_t)(loop_wall(t->c.loop) / NS_PER_S));^(time_t)1767225601);
 strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT) {^if (!info) {
 gateway-misdirected^gateway-tls^proxy/gate.c^           prog_gate_of_sni(p, host) != info->gw->gate;^           !info->gw->gate;
-gateway-any-client^gateway-tls^proxy/gates.c^        .verify_peer = clients,^        .verify_peer = false,
-gateway-names-off^gateway-tls^proxy/gates.c^        .n_peer_names = clients ? gate->subject_alt_names.n : 0,^        .n_peer_names = 0,
+gateway-any-client^gateway-tls^proxy/served.c^        .verify_peer = clients,^        .verify_peer = false,
+gateway-names-off^gateway-tls^proxy/served.c^        .n_peer_names = clients ? g->subject_alt_names.n : 0,^        .n_peer_names = 0,
+ingress-tls-plain^ingress-tls^proxy/incoming.c^    if (own) {\n        start_own_tls^    if (own && !eof && !info) {\n        start_own_tls
+ingress-tls-principal^ingress-tls^proxy/incoming.c^    if (own) { /* a client^    if (own && !w) { /* a client
+ingress-tls-secret^ingress-tls^mesh/compile/inbound.c^    return slice_eq(o->meta->ns, cc_ns(c)) && !api_selector_is_all(&o->sc->selector);^    return c && o;
+served-stale^gateway-files^proxy/served.c^memcmp(now, s->stamps, sizeof now) == 0 ^s->stamps[0].size 
+pins-off^gateway-files^lib/tls/verify.c^    if (!wrong && t->ctx->n_pins &&^    if (!wrong && !t->ctx &&
 gateway-crl-off^gateway-crl^lib/tls/ctx.c^    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);^    X509_STORE_set_flags(store, 0);
 gateway-host-namespace^gateway-http^mesh/compile/gateway.c^    return !ns.p || slice_is(ns, "*") || slice_eq(slice_is(ns, ".") ? gw_ns : ns, vs_ns);^    return !ns.p || gw_ns.len || vs_ns.len;
 gateway-edge-believes^gateway-http^proxy/filter/edge.c^    remove_privileged(h);^    (void)h;

@@ -866,6 +866,83 @@ START_TEST(accepted_names)
 }
 END_TEST
 
+/* --- pins: SHA-256 of the client's certificate, or of its public key ------------------------------- */
+enum { RIGHT, WRONG, NONE };
+static const struct {
+    int hash, key;
+    bool in;
+} pins[] = {
+    {RIGHT, NONE, true},  {NONE, RIGHT, true},  {WRONG, RIGHT, true},
+    {RIGHT, WRONG, true}, {WRONG, NONE, false}, {WRONG, WRONG, false},
+};
+
+START_TEST(pinned_clients)
+{
+    unsigned char sum[2][32] = {{0}}, *der = NULL;
+    BIO *bio = BIO_new_mem_buf(web.chain, -1);
+    X509 *x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+
+    X509_digest(x, EVP_sha256(), sum[0], NULL);
+    tls_sha256(slice_of(der, (size_t)n), sum[1]);
+    OPENSSL_free(der);
+    X509_free(x);
+    BIO_free(bio);
+    struct slice hash = slice_of(sum[pins[_i].hash == RIGHT ? 0 : 1], 32); /* wrong: the other's */
+    struct slice key = slice_of(sum[pins[_i].key == RIGHT ? 1 : 0], 32);
+    struct tls_ctx_opts o = {.server = true,
+                             .identity = {slice_str(cart.chain), slice_str(cart.key)},
+                             .roots_pem = slice_str(ca.cert),
+                             .verify_peer = true,
+                             .peer_hashes = &hash,
+                             .n_peer_hashes = pins[_i].hash != NONE,
+                             .peer_keys = &key,
+                             .n_peer_keys = pins[_i].key != NONE};
+    struct tls_ctx *cc = ctx_with(false, &web, ca.cert, NULL, false), *sc = NULL;
+    struct owner c, s;
+
+    ck_assert_int_eq(tls_ctx_new(&o, &sc, NULL), 0);
+    begin(cc, sc, &(struct tls_conn_opts){0}, NULL, 100000, &c, &s);
+    turns(10);
+    ck_assert_int_eq(s.opens, pins[_i].in);
+    if (!pins[_i].in)
+        ck_assert(strstr(tls_chan_error(s.c), "neither the certificate nor its key"));
+    finish_both(&c, &s);
+    tls_ctx_unref(cc);
+    tls_ctx_unref(sc);
+}
+END_TEST
+
+START_TEST(bad_pin)
+{
+    struct slice short_one = SL("0123456789");
+    struct tls_ctx_opts o = {.server = true,
+                             .identity = {slice_str(cart.chain), slice_str(cart.key)},
+                             .peer_keys = &short_one,
+                             .n_peer_keys = 1};
+    struct tls_ctx *ctx;
+    struct err err = {0};
+
+    ck_assert_int_eq(tls_ctx_new(&o, &ctx, &err), -1);
+    ck_assert(strstr(err.msg, "pins"));
+}
+END_TEST
+
+START_TEST(two_keys_of_one_kind)
+{
+    struct tls_identity other = {slice_str(web.chain), slice_str(web.key)};
+    struct tls_ctx_opts o = {.server = true,
+                             .identity = {slice_str(cart.chain), slice_str(cart.key)},
+                             .others = &other,
+                             .n_others = 1};
+    struct tls_ctx *ctx;
+    struct err err = {0};
+
+    ck_assert_int_eq(tls_ctx_new(&o, &ctx, &err), -1);
+    ck_assert(strstr(err.msg, "the same kind of key"));
+}
+END_TEST
+
 START_TEST(bad_revocation_list)
 {
     struct tls_ctx_opts o = {
@@ -1181,6 +1258,9 @@ TESTS(tls)
     tcase_add_test(tc, bytes_before_close_still_go_out);
     tcase_add_loop_test(tc, host_names, 0, 2 * N_OF(hosts));
     tcase_add_loop_test(tc, accepted_names, 0, N_OF(sans));
+    tcase_add_loop_test(tc, pinned_clients, 0, N_OF(pins));
+    tcase_add_test(tc, bad_pin);
+    tcase_add_test(tc, two_keys_of_one_kind);
     tcase_add_test(tc, bad_revocation_list);
     tcase_add_test(tc, mesh_contexts_speak_tls13_only);
     tcase_add_loop_test(tc, context_errors_name_the_part, 0, N_OF(contexts));

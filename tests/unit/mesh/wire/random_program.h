@@ -350,6 +350,39 @@ static inline void g_workload(struct gen *g, struct prog_workload *w)
     w->cluster = g_text(g);
     w->principal = g_text(g);
 }
+static inline struct prog_strings g_hash(struct gen *g)
+{
+    struct slice *p = arena_alloc(g->a, sizeof *p);
+
+    *p = SL("0123456789abcdef0123456789abcdef");
+    return (struct prog_strings){p, g_n(g, 2)};
+}
+static inline void g_gate(struct gen *g, struct prog_gate *t)
+{
+    t->name = g_word(g);
+    t->tls = (enum prog_gate_tls)g_n(g, PROG_GATE_PASSTHROUGH + 1);
+    t->http = g_bool(g);
+    t->sni = g_texts(g);
+    t->credentials = g_texts(g);
+    t->n_files = g_n(g, 3);
+    t->files = arena_alloc(g->a, t->n_files * sizeof *t->files);
+    for (uint32_t i = 0; i < t->n_files; i++)
+        t->files[i] = (struct prog_gate_files){g_text(g), g_text(g)};
+    t->roots_file = g_text(g);
+    t->crl_file = g_text(g);
+    t->hashes = g_hash(g);
+    t->keys = g_hash(g);
+    t->ca_credential = g_text(g);
+    t->subject_alt_names = g_texts(g);
+    t->ciphers = g_texts(g);
+    t->min_version = g_bool(g) ? 12 : 13;
+    t->max_version = 13;
+    t->n_hosts = g_n(g, 3);
+    t->hosts = arena_alloc(g->a, t->n_hosts * sizeof *t->hosts);
+    for (uint32_t i = 0; i < t->n_hosts; i++)
+        t->hosts[i] = (struct prog_gate_host){slice_str(arena_printf(g->a, "h%u.example", i)),
+                                              g_bool(g), g_bool(g)};
+}
 static inline void g_port(struct gen *g, struct prog_inbound_port *p)
 {
     p->port = (uint16_t)(1 + g_n(g, 65535));
@@ -357,6 +390,10 @@ static inline void g_port(struct gen *g, struct prog_inbound_port *p)
     p->mtls = (enum prog_mtls)g_n(g, PROG_MTLS_STRICT + 1);
     p->service_host = g_text(g);
     p->endpoint = g_text(g);
+    if (g_bool(g)) {
+        p->tls = arena_alloc(g->a, sizeof *p->tls);
+        g_gate(g, p->tls);
+    }
     if (g_bool(g)) {
         p->limits = arena_alloc(g->a, sizeof *p->limits);
         p->limits->pool.max_connections = g_n(g, 100);
@@ -428,24 +465,6 @@ static inline void g_settings(struct gen *g, struct prog_settings *s)
     prog_filter_build(g->a, keys, g_n(g, 4), &s->filter);
 }
 
-static inline void g_gate(struct gen *g, struct prog_gate *t)
-{
-    t->name = g_word(g);
-    t->tls = (enum prog_gate_tls)g_n(g, PROG_GATE_PASSTHROUGH + 1);
-    t->http = g_bool(g);
-    t->sni = g_texts(g);
-    t->credential = g_text(g);
-    t->ca_credential = g_text(g);
-    t->subject_alt_names = g_texts(g);
-    t->ciphers = g_texts(g);
-    t->min_version = g_bool(g) ? 12 : 13;
-    t->max_version = 13;
-    t->n_hosts = g_n(g, 3);
-    t->hosts = arena_alloc(g->a, t->n_hosts * sizeof *t->hosts);
-    for (uint32_t i = 0; i < t->n_hosts; i++)
-        t->hosts[i] = (struct prog_gate_host){slice_str(arena_printf(g->a, "h%u.example", i)),
-                                              g_bool(g), g_bool(g)};
-}
 static inline void g_listeners(struct gen *g, struct prog_listeners *l)
 {
     l->n_ports = g_n(g, 3);
