@@ -36,6 +36,8 @@ struct compiling {
     struct wire_resource *list;
     size_t n, cap;
     struct map seen; /* kind byte + key */
+    struct slice local[64]; /* gates of the pod's own listeners, in the arena */
+    unsigned n_local;
     bool dump;
     unsigned problems;
 };
@@ -120,6 +122,12 @@ static void add_service_key(struct walk *w, const char *fmt, ...)
     va_end(ap);
     if (w->rc == 0 && n > 0 && (size_t)n < sizeof key)
         w->rc = add(w->c, PROG_SERVICE, slice_of(key, (size_t)n), w->err);
+    for (unsigned i = 0; w->rc == 0 && i < w->c->n_local && n > 0 && (size_t)n < sizeof key; i++) {
+        char local[WIRE_MAX_KEY];
+        struct slice k = prog_gate_key(local, sizeof local, w->c->local[i], slice_of(key, (size_t)n));
+        if (k.p)
+            w->rc = add(w->c, PROG_SERVICE, k, w->err);
+    }
 }
 
 static void add_port(struct walk *w, uint16_t port)
@@ -211,6 +219,29 @@ static int add_ingress(struct compiling *c, struct err *err)
     return rc;
 }
 
+/* Ports that the sidecar opens for its application, and where their bytes go. */
+static int add_egress(struct compiling *c, struct err *err)
+{
+    struct compiled r;
+    struct prog *p;
+    int rc = 0;
+    struct slice key = SL(PROG_EGRESS_LISTENERS);
+    if (compile_resource(&c->in, &c->client, PROG_LISTENERS, key, &c->arena, &r) != ERR_OK ||
+        compile_value(&r, key, &p, err) < 0)
+        return -1;
+    const struct prog_listeners *l = (const struct prog_listeners *)p;
+    if (l->n_ports)
+        rc = add(c, PROG_LISTENERS, key, err);
+    for (uint32_t i = 0; i < l->n_ports && rc == 0 && c->n_local < N_OF(c->local); i++) {
+        char buf[WIRE_MAX_KEY];
+        struct slice name = arena_slice(&c->arena, l->ports[i].gates[0].name);
+        c->local[c->n_local++] = name;
+        rc = add(c, PROG_SERVICE, prog_gate_key(buf, sizeof buf, name, SL("*")), err);
+    }
+    prog_unref(p);
+    return rc;
+}
+
 /* Of a gateway: what it opens, the routes of its hosts, and its certificates. */
 static int add_gate(struct compiling *c, const struct prog_gate *g, struct err *err)
 {
@@ -288,7 +319,7 @@ static int compile_all(struct compiling *c, const char *pod_name, const char *ns
     for (size_t i = 0; i < N_OF(always); i++)
         if (add(c, always[i], SLICE_NULL, err) < 0)
             return -1;
-    if (add(c, PROG_SERVICE, SL(PROG_EGRESS_KEY), err) < 0 || add_ingress(c, err) < 0 ||
+    if (add_egress(c, err) < 0 || add(c, PROG_SERVICE, SL(PROG_EGRESS_KEY), err) < 0 || add_ingress(c, err) < 0 ||
         add_listeners(c, err) < 0)
         return -1;
     struct walk w = {.c = c, .err = err};

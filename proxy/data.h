@@ -33,6 +33,7 @@ struct data {
     struct identity *identity;   /* NULL: plaintext only (standalone without PEM files) */
     struct discovery *discovery; /* NULL: standalone */
     struct gateway *gateway;     /* NULL: a sidecar */
+    struct gateway *locals;      /* listeners of a sidecar's own; NULL: it has had none */
     uint32_t issuer;             /* of the certificate, when it was last looked at */
     struct dns *dns[2];          /* IPv4, IPv6; NULL: no capture */
     struct admin *admin;

@@ -194,7 +194,7 @@ static void greet(struct discovery *d)
     for (struct map_entry *e = NULL; (e = map_next(&c->known, e));) {
         const struct known *k = e->value;
         if (k->kind != PROG_SETTINGS && k->kind != PROG_INBOUND && k->kind != PROG_NAMES &&
-            k->kind != PROG_LISTENERS && !k->dropped)
+            (k->kind != PROG_LISTENERS || k->key_len) && !k->dropped)
             add_want(d, k);
     }
     send_message(d, &(struct wire_client){.hello = &hello, .want = d->wants, .n_want = d->n_wants});

@@ -47,4 +47,26 @@ void down_info_fini(struct down_info *info)
         mem_free(info->gw);
         info->gw = NULL;
     }
+    mem_free(info->local);
+    info->local = NULL;
+}
+
+struct slice down_address_key(const struct down_info *info, char buf[DOWN_KEY_MAX])
+{
+    if (info->local)
+        return prog_gate_key(buf, DOWN_KEY_MAX, slice_str(info->local), SL("*"));
+    return slice_str(sock_addr_text(&info->orig, buf));
+}
+
+size_t down_key_prefix(const struct down_info *info, char buf[DOWN_KEY_MAX])
+{
+    return info->local
+               ? prog_gate_key(buf, DOWN_KEY_MAX, slice_str(info->local), SLICE_NULL).len
+               : 0;
+}
+
+uint16_t down_key_port(const struct down_info *info, uint16_t said)
+{
+    uint16_t port = sock_addr_port(&info->orig);
+    return port ? port : said ? said : 80;
 }

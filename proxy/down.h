@@ -36,6 +36,7 @@ struct down_info {
     struct prog_inbound *inbound_prog; /* counted; NULL on the outbound side */
     int64_t start_ns;
     struct down_gate *gw; /* of a gateway's connection, owned; NULL: a sidecar's */
+    char *local; /* gate of the sidecar's own listener that the application called, owned; NULL: by redirection */
 };
 /* Somebody calls us, not our application somebody else: such connections are guarded, and drained. */
 static inline bool down_serves(const struct down_info *i)
@@ -70,6 +71,13 @@ struct down {
 void down_enter(struct down *d, struct worker *w, enum down_kind kind, struct chan *chan,
                 const struct down_info *info);
 void down_leave(struct down *d);
+/* Keys of SERVICEs by what a client called: the address that it dialled, and the part in front of "host:port"
+ * (its length; 0: none). */
+enum { DOWN_KEY_MAX = 512 };
+struct slice down_address_key(const struct down_info *info, char buf[DOWN_KEY_MAX]);
+size_t down_key_prefix(const struct down_info *info, char buf[DOWN_KEY_MAX]);
+/* The port that goes with a host: that which was dialled; `said` (80 for 0) where a unix socket has none. */
+uint16_t down_key_port(const struct down_info *info, uint16_t said);
 /* Release an info that was not moved into a down. */
 void down_info_fini(struct down_info *info);
 /* The peer's SPIFFE id; null when it showed none. Borrows from the channel. */
@@ -90,6 +98,8 @@ enum err_code incoming_judge(void *user, struct slice id, struct err *err);
 /* A listener got a connection (fd is taken). */
 struct listener;
 void incoming_start(struct listener *l, int fd, const struct sock_addr *peer);
+/* A call of the own application's, at the listener with that gate. Takes fd. */
+void incoming_local(struct worker *w, int fd, const struct sock_addr *peer, struct slice gate);
 
 /* Carry a connection as opaque bytes. Takes `chan`, `info`, and the reference `service` (NULL: the
  * address that was dialled, or the application on the inbound side). `early` was read already.

@@ -434,8 +434,14 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
     struct worker *w = l->worker;
     struct err err = {0};
     struct chan *c;
-    struct down_info info = {.id = ++w->connections, .peer = *peer, .start_ns = loop_now(w->loop)};
     uint32_t port = port_index(w->gates, l->port, l->bind);
+    const struct prog_gate_port *own = &w->gates->listeners->ports[port];
+    if (port < w->gates->listeners->n_ports && own->n_gates &&
+        slice_starts(own->gates[0].name, SL(PROG_EGRESS_GATE))) {
+        incoming_local(w, fd, peer, own->gates[0].name);
+        return;
+    }
+    struct down_info info = {.id = ++w->connections, .peer = *peer, .start_ns = loop_now(w->loop)};
     if (sock_local(fd, &info.orig) < 0 || port == w->gates->listeners->n_ports) {
         close(fd);
         return;

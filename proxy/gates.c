@@ -2,6 +2,7 @@
 /* A gateway on the control thread: sockets and TLS contexts. */
 #include "proxy/gates.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@ enum { PORTS_MAX = 64 };
 
 struct door { /* one place to listen, opened for every worker */
     uint16_t port;
-    char bind[SOCK_TEXT_MAX];
+    char bind[128]; /* address, or a unix socket */
     char problem[160]; /* "": open */
     bool wanted;
 };
@@ -257,7 +258,8 @@ static int door_open(struct gateway *g, struct door *d, int fds[CONCURRENCY_MAX]
     unsigned n = g->opts.control->n_workers, i;
     struct sock_addr a;
     struct err err = {0};
-    if (sock_addr_parse(slice_str(door_at(g, d->bind)), d->port, &a) < 0) {
+    bool local = strncmp(d->bind, "unix://", 7) == 0;
+    if (!local && sock_addr_parse(slice_str(door_at(g, d->bind)), d->port, &a) < 0) {
         snprintf(d->problem, sizeof d->problem, "%s is no address", door_at(g, d->bind));
         return -1;
     }
@@ -265,8 +267,11 @@ static int door_open(struct gateway *g, struct door *d, int fds[CONCURRENCY_MAX]
         char name[HANDOVER_NAME_MAX];
         socket_name(d, i, name);
         fds[i] = kept_socket(g, name);
-        if (fds[i] < 0)
-            fds[i] = sock_listen(&a, true, 1024, &err);
+        if (fds[i] < 0 && local && i)
+            fds[i] = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+        else if (fds[i] < 0)
+            fds[i] = local ? sock_listen_unix(d->bind + 7, 1024, &err)
+                           : sock_listen(&a, true, 1024, &err);
         if (fds[i] < 0)
             break;
         if (g->opts.supervisor >= 0 && handover_keep_fd(g->opts.supervisor, name, fds[i], &err) < 0)
@@ -278,9 +283,13 @@ static int door_open(struct gateway *g, struct door *d, int fds[CONCURRENCY_MAX]
         LOG(INFO, "Port opened", "port=%u address=%s", d->port, door_at(g, d->bind));
         return 0;
     }
-    snprintf(d->problem, sizeof d->problem, "port %u cannot be opened: %.100s", d->port, err.msg);
-    LOG(ERROR, "Port cannot be opened", "port=%u address=%s reason=%s", d->port,
-        door_at(g, d->bind), err.msg);
+    char why[sizeof d->problem];
+    snprintf(why, sizeof why, "port %u at %.60s cannot be opened: %.70s", d->port,
+             door_at(g, d->bind), err.msg);
+    if (strcmp(why, d->problem) != 0) /* it is tried again whenever something is learned */
+        LOG(ERROR, "Port cannot be opened", "port=%u address=%s reason=%s", d->port,
+            door_at(g, d->bind), err.msg);
+    memcpy(d->problem, why, sizeof why);
     while (i-- > 0)
         close(fds[i]);
     return -1;
@@ -294,7 +303,9 @@ static void door_forget(struct gateway *g, struct door *d)
         socket_name(d, i, name);
         handover_drop(g->opts.supervisor, name, &err);
     }
-    LOG(INFO, "Port closed", "port=%u", d->port);
+    LOG(INFO, "Port closed", "port=%u address=%s", d->port, d->bind[0] ? d->bind : g->opts.at);
+    if (strncmp(d->bind, "unix:///", 8) == 0)
+        unlink(d->bind + 7);
     *d = g->doors[--g->n_doors];
 }
 
@@ -411,7 +422,7 @@ static bool is_shut(const struct gateway *g)
 
 void gateway_learned(struct gateway *g)
 {
-    const struct known *k = control_find(g->opts.control, PROG_LISTENERS, SLICE_NULL);
+    const struct known *k = control_find(g->opts.control, PROG_LISTENERS, slice_str(g->opts.key));
     struct prog_listeners *l = k ? (struct prog_listeners *)k->prog : NULL;
     if (!l)
         return; /* absent or not known yet: what is open stays */
@@ -421,7 +432,8 @@ void gateway_learned(struct gateway *g)
     bool changed = g->of_listeners != &l->prog || is_shut(g);
     if (changed) {
         need_credentials(g, l);
-        control_need_no_more(g->opts.control, PROG_CREDENTIAL, not_needed, l);
+        if (!g->opts.key[0]) /* a sidecar's are others' matter */
+            control_need_no_more(g->opts.control, PROG_CREDENTIAL, not_needed, l);
     }
     char **marks;
     struct gates *now = picture(g, l, &marks, &changed);

@@ -32,6 +32,7 @@ static inline struct tls_ctx *gates_tls(const struct gates *g, uint32_t port, ui
 struct gateway;
 struct gateway_opts {
     struct control *control;
+    const char *key; /* of its LISTENERS: "", or PROG_EGRESS_LISTENERS of a sidecar */
     const char *at; /* address to listen on where a Gateway names none; "*": all */
     int supervisor; /* keeps the sockets over a restart; -1: none */
     const struct handover_fd

@@ -101,6 +101,7 @@ static void become_http(struct incoming *in, http_start *start)
     struct prog_service *svc = in->service;
     in->down.chan = NULL;
     in->down.info.inbound_prog = NULL;
+    in->down.info.local = NULL;
     in->service = NULL;
     start(in->down.worker, c, &info, svc, buf_slice(&in->early), in->unanswered);
     incoming_end(in);
@@ -118,6 +119,7 @@ static void become_tcp(struct incoming *in)
     struct prog_service *svc = in->service;
     in->down.chan = NULL;
     in->down.info.inbound_prog = NULL;
+    in->down.info.local = NULL;
     in->service = NULL;
     in->race = NULL;
     in->race_host = NULL;
@@ -262,18 +264,19 @@ static void sni_settled(struct incoming *in, struct prog_service *svc, struct sl
     become_tcp(in);
 }
 
-static bool sni_key(const struct incoming *in, struct slice sni, char *key, size_t cap,
+static bool sni_key(const struct incoming *in, struct slice sni, char key[DOWN_KEY_MAX],
                     struct slice *ret_host, struct slice *ret_key)
 {
+    size_t skip = down_key_prefix(&in->down.info, key);
     char text[HOST_MAX + 3];
     struct slice host;
     if (host_normalise(sni, text, sizeof text, &host) != ERR_OK ||
-        host.len + sizeof ":65535" > cap)
+        skip + host.len + sizeof ":65535" > DOWN_KEY_MAX)
         return false;
-    memcpy(key, host.p, host.len);
-    key[host.len] = ':';
-    char *end = u32_put(key + host.len + 1, sock_addr_port(&in->down.info.orig));
-    *ret_host = slice_of(key, host.len);
+    memcpy(key + skip, host.p, host.len);
+    key[skip + host.len] = ':';
+    char *end = u32_put(key + skip + host.len + 1, down_key_port(&in->down.info, 443));
+    *ret_host = slice_of(key + skip, host.len);
     *ret_key = slice_of(key, (size_t)(end - key));
     return true;
 }
@@ -293,13 +296,13 @@ static void sni_known(struct incoming *in, enum know_state state, struct prog_se
 static void sni_answered(struct know_waiter *waiter, enum know_state state)
 {
     struct incoming *in = CONTAINER_OF(waiter, struct incoming, waiter);
-    char buf[HOST_MAX + 16];
+    char buf[DOWN_KEY_MAX];
     struct slice host, key;
     struct prog_service *svc = NULL;
     struct tls_hello hello;
     in->asking = false;
     if (tls_hello_parse(buf_slice(&in->early), &hello) != ERR_OK ||
-        !sni_key(in, hello.sni, buf, sizeof buf, &host, &key)) {
+        !sni_key(in, hello.sni, buf, &host, &key)) {
         become_tcp(in); /* it parsed when the operator was asked */
         return;
     }
@@ -319,7 +322,7 @@ static void outbound_tls(struct incoming *in, bool eof)
 {
     struct worker *w = in->down.worker;
     struct tls_hello hello;
-    char buf[HOST_MAX + 16];
+    char buf[DOWN_KEY_MAX];
     struct slice host, key;
     enum err_code rc = tls_hello_parse(buf_slice(&in->early), &hello);
     if (rc == ERR_AGAIN && !eof) {
@@ -327,7 +330,7 @@ static void outbound_tls(struct incoming *in, bool eof)
         loop_timer_in(w->loop, &in->timer, w->limits->sniff_timeout_ns, hello_late);
         return;
     }
-    if (rc != ERR_OK || !hello.sni.len || !sni_key(in, hello.sni, buf, sizeof buf, &host, &key) ||
+    if (rc != ERR_OK || !hello.sni.len || !sni_key(in, hello.sni, buf, &host, &key) ||
         !prog_settings_has_host(w->know.settings, host, w->pod_namespace)) {
         sni_settled(in, NULL, rc == ERR_OK ? hello.sni : SLICE_NULL);
         return;
@@ -510,6 +513,10 @@ static void outbound_known(struct incoming *in, enum know_state state, struct pr
         in->service = prog_ref(svc);
         break;
     case KNOW_ABSENT:
+        if (in->down.info.local) { /* of bytes, nothing has the port; else the listener is about to go */
+            incoming_refuse(in, FLAG_NR, "no_route");
+            return;
+        }
         if (egress_asked(in))
             return;
         break;
@@ -520,19 +527,14 @@ static void outbound_known(struct incoming *in, enum know_state state, struct pr
     incoming_await(in);
 }
 
-static struct slice address_key(const struct down_info *info, char ret[SOCK_TEXT_MAX])
-{
-    return slice_str(sock_addr_text(&info->orig, ret));
-}
-
 static void outbound_answered(struct know_waiter *waiter, enum know_state state)
 {
     struct incoming *in = CONTAINER_OF(waiter, struct incoming, waiter);
-    char text[SOCK_TEXT_MAX];
+    char text[DOWN_KEY_MAX];
     struct prog_service *svc = NULL;
     in->asking = false;
     if (state == KNOW_VALUE)
-        state = know_service(&in->down.worker->know, address_key(&in->down.info, text), &svc);
+        state = know_service(&in->down.worker->know, down_address_key(&in->down.info, text), &svc);
     outbound_known(in, state, svc);
 }
 
@@ -540,12 +542,12 @@ static void outbound_look_up(struct incoming *in)
 {
     struct know *k = &in->down.worker->know;
     struct ipaddr ip = address_of(&in->down.info.orig);
-    if (!know_asks_for(k, &ip)) {
+    if (!in->down.info.local && !know_asks_for(k, &ip)) {
         outbound_known(in, KNOW_ABSENT, NULL);
         return;
     }
-    char text[SOCK_TEXT_MAX];
-    struct slice key = address_key(&in->down.info, text);
+    char text[DOWN_KEY_MAX];
+    struct slice key = down_address_key(&in->down.info, text);
     struct prog_service *svc = NULL;
     enum know_state st = know_service(k, key, &svc);
     in->asking = st == KNOW_WAITING;
@@ -584,34 +586,62 @@ static int destination_of(const struct listener *l, int fd, struct sock_addr *re
 
 static const struct down_ops calls = {.abort = incoming_abort, .close_idle = incoming_close_idle};
 
-void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
+/* Takes fd and what `info` holds. NULL: it is gone. */
+static struct incoming *incoming_enter(struct worker *w, int fd, struct down_info *info)
 {
-    struct worker *w = l->worker;
-    bool inbound = l->inbound;
     struct err err = {0};
     struct chan *c;
-    struct down_info info = {
-        .id = ++w->connections, .inbound = inbound, .peer = *peer, .start_ns = loop_now(w->loop)};
-    if (destination_of(l, fd, &info.orig, &err) < 0) {
-        LOG(WARN, "Connection without a destination refused", "reason=%s", err.msg);
-        close(fd);
-        return;
+    if (chan_tcp(w->loop, fd, true, &c, &err) < 0) {
+        down_info_fini(info);
+        return NULL;
     }
-    if (chan_tcp(w->loop, fd, true, &c, &err) < 0)
-        return;
     struct incoming *in = w->n_downs < w->limits->connections ? mem_zalloc(sizeof *in) : NULL;
     if (!in) {
         telemetry_overflow(w);
         chan_tcp_reset(c);
         chan_close(c);
-        return;
+        down_info_fini(info);
+        return NULL;
     }
     buf_init(&in->early, EARLY_MAX);
-    down_enter(&in->down, w, DOWN_INCOMING, c, &info);
+    down_enter(&in->down, w, DOWN_INCOMING, c, info);
     in->down.ops = &calls;
     chan_owner(c, incoming_event, in);
-    if (inbound)
+    return in;
+}
+
+void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
+{
+    struct worker *w = l->worker;
+    struct err err = {0};
+    struct down_info info = {.id = ++w->connections,
+                             .inbound = l->inbound,
+                             .peer = *peer,
+                             .start_ns = loop_now(w->loop)};
+    if (destination_of(l, fd, &info.orig, &err) < 0) {
+        LOG(WARN, "Connection without a destination refused", "reason=%s", err.msg);
+        close(fd);
+        return;
+    }
+    struct incoming *in = incoming_enter(w, fd, &info);
+    if (in && info.inbound)
         inbound_look_up(in);
-    else
+    else if (in)
+        outbound_look_up(in);
+}
+
+void incoming_local(struct worker *w, int fd, const struct sock_addr *peer, struct slice gate)
+{
+    struct down_info info = {.id = ++w->connections,
+                             .peer = *peer,
+                             .start_ns = loop_now(w->loop),
+                             .local = mem_strndup(gate.p, gate.len)};
+    sock_local(fd, &info.orig); /* none of a unix socket */
+    if (!info.local) {
+        close(fd);
+        return;
+    }
+    struct incoming *in = incoming_enter(w, fd, &info);
+    if (in)
         outbound_look_up(in);
 }

@@ -17,6 +17,7 @@
 #include "proxy/data.h"
 #include "proxy/filter/edge.h"
 #include "proxy/gates.h"
+#include "proxy/locals.h"
 #include "proxy/served.h"
 #include "proxy/init.h"
 #include "proxy/telemetry.h"
@@ -318,6 +319,8 @@ static void on_learned(void *user, bool first)
         loop_task_add(d->loop, &d->save, save_now);
     if (d->gateway)
         gateway_learned(d->gateway);
+    else
+        locals_follow(d);
     if (d->opened && !loop_timer_is_set(&d->settled))
         loop_timer_in(d->loop, &d->settled, RETURN_S * NS_PER_S, on_return);
     open_if_ready(d);
@@ -327,7 +330,8 @@ static int on_judge(void *user, enum prog_kind kind, struct slice key, struct er
 {
     struct data *d = user;
     return d->gateway ? gateway_judge(d->gateway, kind, key, err)
-                      : served_judge(&d->control, kind, key, err);
+           : d->locals && kind == PROG_LISTENERS ? gateway_judge(d->locals, kind, key, err)
+                                                 : served_judge(&d->control, kind, key, err);
 }
 
 static void on_identity(void *user)
@@ -546,6 +550,7 @@ static int start_dns(struct data *d, const struct handover_fd *fds, int n, struc
 static int start_gateway(struct data *d, const struct handover_fd *fds, int n, struct err *err)
 {
     struct gateway_opts o = {.control = &d->control,
+                             .key = "",
                              .at = d->options.gateway,
                              .supervisor = d->supervisor,
                              .kept = fds,
@@ -591,7 +596,7 @@ static int data_start(struct data *d, const struct handover_fd *fds, int n, stru
     if (start_dns(d, fds, n, err) < 0)
         return -1;
     d->control.judge = on_judge;
-    if (d->options.gateway && start_gateway(d, fds, n, err) < 0)
+    if ((d->options.gateway ? start_gateway(d, fds, n, err) : locals_kept(d, fds, n, err)) < 0)
         return -1;
     if ((d->options.config ? start_from_files(d, err) : start_with_operator(d, fds, n, err)) < 0)
         return -1;
@@ -609,6 +614,7 @@ static void data_stop(struct data *d)
     }
     discovery_free(d->discovery);
     gateway_free(d->gateway);
+    gateway_free(d->locals);
     identity_free(d->identity);
     admin_free(d->admin);
     dns_free(d->dns[0]);

@@ -248,10 +248,10 @@ static void stream_passthrough(struct stream *s)
 /* Fall back to what the dialled address says: now, not when the connection was opened. */
 static void stream_by_address(struct stream *s)
 {
-    char text[SOCK_TEXT_MAX];
+    char text[DOWN_KEY_MAX];
     struct prog_service *svc = NULL;
     if ((s->service || s->unanswered) &&
-        know_service(&s->worker->know, slice_str(sock_addr_text(&s->down->info.orig, text)), &svc) ==
+        know_service(&s->worker->know, down_address_key(&s->down->info, text), &svc) ==
             KNOW_VALUE &&
         svc != s->service) {
         prog_ref(svc);
@@ -286,22 +286,23 @@ void stream_known(struct stream *s, enum know_state state, struct prog_service *
     }
 }
 
-static bool authority_key(struct stream *s, char *key, size_t cap, struct slice *ret_host,
+static bool authority_key(struct stream *s, char key[DOWN_KEY_MAX], struct slice *ret_host,
                           struct slice *ret_key)
 {
+    size_t skip = down_key_prefix(&s->down->info, key);
     struct slice host;
     uint16_t port;
     char text[HOST_MAX + 3];
     if (authority_split(s->authority_received, &host, &port) != ERR_OK ||
         host_normalise(host, text, sizeof text, &host) != ERR_OK)
         return false;
-    if (host.len + sizeof ":65535" > cap)
+    if (skip + host.len + sizeof ":65535" > DOWN_KEY_MAX)
         return false;
-    memcpy(key, host.p, host.len);
-    char *p = key + host.len;
+    memcpy(key + skip, host.p, host.len);
+    char *p = key + skip + host.len;
     *p++ = ':';
-    p = u32_put(p, sock_addr_port(&s->down->info.orig));
-    *ret_host = slice_of(key, host.len);
+    p = u32_put(p, down_key_port(&s->down->info, port));
+    *ret_host = slice_of(key + skip, host.len);
     *ret_key = slice_of(key, (size_t)(p - key));
     return true;
 }
@@ -309,10 +310,10 @@ static bool authority_key(struct stream *s, char *key, size_t cap, struct slice 
 static void stream_answered(struct know_waiter *w, enum know_state state)
 {
     struct stream *s = CONTAINER_OF(w, struct stream, waiter);
-    char buf[HOST_MAX + 16];
+    char buf[DOWN_KEY_MAX];
     struct slice host, key;
     struct prog_service *svc = NULL;
-    if (state == KNOW_VALUE && authority_key(s, buf, sizeof buf, &host, &key))
+    if (state == KNOW_VALUE && authority_key(s, buf, &host, &key))
         state = know_service(&s->worker->know, key, &svc);
     stream_known(s, state, svc);
 }
@@ -320,9 +321,9 @@ static void stream_answered(struct know_waiter *w, enum know_state state)
 /* The authority picks the virtual host within the dialled port; the address only when none matches. */
 static void outbound_route(struct stream *s)
 {
-    char buf[HOST_MAX + 16];
+    char buf[DOWN_KEY_MAX];
     struct slice host, key;
-    if (!authority_key(s, buf, sizeof buf, &host, &key) || !prog_settings_has_host(s->worker->know.settings, host, s->worker->pod_namespace)) {
+    if (!authority_key(s, buf, &host, &key) || !prog_settings_has_host(s->worker->know.settings, host, s->worker->pod_namespace)) {
         stream_by_address(s);
         return;
     }

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -233,29 +234,79 @@ int sock_connect(const struct sock_addr *dst, const struct sock_addr *src, struc
     return fd;
 }
 
+/* A socket, and the address of the path; -1. */
+static int unix_socket(const char *path, struct sockaddr_un *ret, socklen_t *ret_len,
+                       struct err *err)
+{
+    size_t n = strlen(path);
+    int fd;
+
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (n == 0 || n >= sizeof ret->sun_path)
+        return err_set(err, ERR_INVALID, "no path of a unix socket: %s", path);
+    memcpy(ret->sun_path, path, n);
+    if (path[0] == '@')
+        ret->sun_path[0] = '\0';
+    *ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? err_errno(err, errno, "unix socket") : fd;
+}
+
+/* A socket's file that nobody listens on any more (connect says so) makes room. */
+static bool unix_stale(const char *path)
+{
+    struct err err = {0};
+    struct stat st;
+    int fd;
+
+    if (path[0] == '@' || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    fd = sock_connect_unix(path, &err);
+    if (fd < 0)
+        return errno == ECONNREFUSED && unlink(path) == 0;
+    close(fd);
+    return false;
+}
+
+int sock_listen_unix(const char *path, int backlog, struct err *err)
+{
+    struct sockaddr_un un;
+    socklen_t len;
+    int fd = unix_socket(path, &un, &len, err), rc;
+
+    if (fd < 0)
+        return -1;
+    rc = bind(fd, (const struct sockaddr *)&un, len);
+    if (rc < 0 && errno == EADDRINUSE && unix_stale(path))
+        rc = bind(fd, (const struct sockaddr *)&un, len);
+    /* Its user is seldom ours; who may see the folder decides. */
+    if (rc < 0 || (path[0] != '@' && chmod(path, 0666) < 0) || listen(fd, backlog) < 0) {
+        int errnum = errno;
+
+        close(fd);
+        return err_errno(err, errnum, "listen at %s", path);
+    }
+    return fd;
+}
+
 int sock_connect_unix(const char *path, struct err *err)
 {
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    size_t n = strlen(path);
-    int rc, fd;
+    struct sockaddr_un un;
+    socklen_t len;
+    int rc, fd = unix_socket(path, &un, &len, err);
 
-    if (n == 0 || n >= sizeof un.sun_path)
-        return err_set(err, ERR_INVALID, "no path of a unix socket: %s", path);
-    memcpy(un.sun_path, path, n);
-    if (path[0] == '@')
-        un.sun_path[0] = '\0';
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return err_errno(err, errno, "unix socket");
+        return -1;
     do
-        rc = connect(fd, (const struct sockaddr *)&un,
-                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+        rc = connect(fd, (const struct sockaddr *)&un, len);
     while (rc < 0 && errno == EINTR);
     if (rc < 0) {
         int errnum = errno;
 
         close(fd);
-        return err_errno(err, errnum, "connect to %s", path);
+        err_errno(err, errnum, "connect to %s", path);
+        errno = errnum;
+        return -1;
     }
     return fd;
 }

@@ -42,6 +42,9 @@ char *sock_addr_ip_text(const struct sock_addr *a, char ret[SOCK_TEXT_MAX]);
  * TCP_NODELAY. [::] takes IPv4 too, and means 0.0.0.0 on a machine without IPv6. Returns the fd or
  * -1. */
 int sock_listen(const struct sock_addr *a, bool reuseport, int backlog, struct err *err);
+/* Listen on a unix socket: "/path", which whoever reaches its folder may connect to and which takes the place of
+ * a socket that nobody listens on, or "@name" of the abstract namespace. Returns the fd or -1. */
+int sock_listen_unix(const char *path, int backlog, struct err *err);
 /* Start a TCP connect from `src` (NULL: any). TCP_NODELAY set. Returns the fd (connecting or
  * connected) or -1; the end of the attempt shows as writability, its result in sock_error. */
 int sock_connect(const struct sock_addr *dst, const struct sock_addr *src, struct err *err);

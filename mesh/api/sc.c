@@ -145,6 +145,12 @@ static void check_egress(const struct sc *sc, uint32_t i, const struct fpath *at
     } else if (x->port->number) {
         findings_add(f, FINDING_INVALID, &number, "must be 0 for a unix socket");
     }
+    if (x->capture == SC_CAPTURE_NONE && !x->port)
+        findings_add(f, FINDING_UNSUPPORTED, &mode, "NONE opens nothing without a port: name it");
+    if (x->bind.len && !socket && x->capture != SC_CAPTURE_NONE)
+        findings_add(f, FINDING_UNSUPPORTED, &bind,
+                     "an address holds with captureMode NONE alone: with redirection calls come in "
+                     "whatever address they are made to");
     if (socket && x->capture == SC_CAPTURE_IPTABLES)
         findings_add(f, FINDING_INVALID, &mode, "must be DEFAULT or NONE for a unix socket");
     if (x->bind.len && !socket && !ip_parse(x->bind, &ip))

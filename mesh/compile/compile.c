@@ -300,7 +300,8 @@ static struct prog *compile_kind(struct cc *c, enum prog_kind kind, struct slice
     case PROG_WORKLOAD:
         return compile_workload(c, key, rc);
     case PROG_LISTENERS:
-        return compile_listeners(c);
+        return slice_is(key, PROG_EGRESS_LISTENERS) ? compile_egress_listeners(c)
+                                                    : compile_listeners(c);
     case PROG_CREDENTIAL:
         return compile_credential(c, key);
     }

@@ -19,6 +19,7 @@ struct cc {
     const struct ix_object *sidecar; /* by scope_sidecar only */
     enum { SCOPE_OFF, SCOPE_CALL, SCOPE_DESTINATION } scope; /* how target_of_host looks at it */
     bool sidecar_known;
+    const struct sc_egress *entry; /* of whose hosts alone is asked; NULL: all */
     bool nomem;
     struct origin *origins;
     struct compile_problem *problems;
@@ -101,6 +102,8 @@ const struct ix_object *target_vs(struct cc *c, struct slice host, uint32_t port
 const struct ix_object *scope_sidecar(struct cc *c);
 /* Where it sends what the client calls and nobody described; NULL: nowhere. */
 const struct vs_destination *scope_egress_proxy(struct cc *c);
+/* Does the sidecar listen for the entry itself, outside of redirection? */
+bool scope_opens(const struct sc_egress *e);
 /* Does it let the client see a host of a Service or ServiceEntry in `ns`, called on this port (0: some)? */
 bool scope_sees(struct cc *c, struct slice ns, struct slice host, uint32_t port);
 /* ...a VirtualService by one of its hosts? */
@@ -184,6 +187,12 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc);
 /* The routes of a gateway's host (vhost.c); NULL: there is no such gate, or nothing is bound to it. */
 struct prog *compile_vhost(struct cc *c, struct slice gate, struct slice host);
 struct prog *compile_listeners(struct cc *c);
+/* Listeners of the client's own Sidecar (egress.c), and what is behind one: `key` is "host:port", or "*" for
+ * bytes; NULL: nothing. */
+struct prog *compile_egress_listeners(struct cc *c);
+struct prog *compile_egress(struct cc *c, struct slice gate, struct slice key);
+/* What a host, possibly short, is to the client on that port; NULL: nothing. */
+struct prog_service *service_of_host(struct cc *c, struct slice host, uint16_t port);
 struct prog *compile_credential(struct cc *c, struct slice key);
 /* From the Secret of that name in the client's namespace (roots also from NAME-cacert); false: there
  * is none, or it holds nothing of use. Whether the client may have it is the caller's to know. */

@@ -100,6 +100,8 @@ static bool sees(struct cc *c, struct slice ns, struct slice host, uint32_t port
 {
     const struct ix_object *o = scope_sidecar(c);
 
+    if (c->entry)
+        return takes(c, &c->entry->hosts, ns, host, routes);
     if (!o || !o->sc->n_egress)
         return true;
     for (uint32_t i = 0; i < o->sc->n_egress; i++)

@@ -131,37 +131,57 @@ static struct prog *egress_proxy(struct cc *c)
     return &b.s->prog;
 }
 
+/* *t is what was asked for. */
+static struct prog_service *service_of(struct cc *c, struct target *t, const struct ipaddr *ip,
+                                       uint16_t port)
+{
+    struct builder b = {.target = t, .port = port};
+    struct target_port p = {0};
+
+    if (t->kind == TARGET_NONE || (t->kind != TARGET_POD && !target_port_find(t, port, &p)))
+        return NULL;
+    b.s = cc_prog(c, PROG_SERVICE, sizeof *b.s);
+    if (!b.s)
+        return NULL;
+    b.s->port = b.port = port ? port : p.port;
+    b.s->namespace_ = cc_copy(c, t->ns);
+    if (t->kind == TARGET_POD)
+        of_pod(c, &b, ip);
+    else
+        of_host(c, &b, &p);
+    return b.s;
+}
+
+struct prog_service *service_of_host(struct cc *c, struct slice host, uint16_t port)
+{
+    char name[HOST_MAX + 4];
+    struct target t;
+
+    if (host_normalise(host, name, sizeof name, &host) != ERR_OK)
+        return NULL;
+    t = target_of_authority(c, cc_copy(c, host), port);
+    return service_of(c, &t, NULL, port);
+}
+
 struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
 {
     struct prog_service *s;
-    struct target_port p = {0};
     struct target t;
     struct slice host, gate;
     struct ipaddr ip;
-    struct builder b = {.target = &t};
-
-    if (prog_gate_key_split(key, &gate, &host))
-        return compile_vhost(c, gate, host);
+    uint16_t port;
 
     cc_dep(c, INDEX_TOKEN_MESH);
+    if (prog_gate_key_split(key, &gate, &host))
+        return slice_starts(gate, SL(PROG_EGRESS_GATE)) ? compile_egress(c, gate, host)
+                                                        : compile_vhost(c, gate, host);
     if (slice_is(key, PROG_EGRESS_KEY))
         return egress_proxy(c);
-    if (!key_split(c, key, &host, &ip, &b.port)) {
+    if (!key_split(c, key, &host, &ip, &port)) {
         *rc = ERR_INVALID;
         return NULL;
     }
-    t = ip.len ? target_of_ip(c, &ip, b.port) : target_of_authority(c, host, b.port);
-    if (t.kind == TARGET_NONE ||
-        (t.kind != TARGET_POD && !target_port_find(&t, b.port, &p)))
-        return NULL;
-    s = b.s = cc_prog(c, PROG_SERVICE, sizeof *s);
-    if (!s)
-        return NULL;
-    s->port = b.port;
-    s->namespace_ = cc_copy(c, t.ns);
-    if (t.kind == TARGET_POD)
-        of_pod(c, &b, &ip);
-    else
-        of_host(c, &b, &p);
-    return &s->prog;
+    t = ip.len ? target_of_ip(c, &ip, port) : target_of_authority(c, host, port);
+    s = service_of(c, &t, &ip, port);
+    return s ? &s->prog : NULL;
 }

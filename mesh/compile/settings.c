@@ -135,6 +135,16 @@ static bool registry_only(struct cc *c)
                                 : c->mesh->outbound == MESH_REGISTRY_ONLY;
 }
 
+static bool listeners(struct cc *c)
+{
+    const struct ix_object *o = scope_sidecar(c);
+    bool any = false;
+
+    for (uint32_t i = 0; o && i < o->sc->n_egress; i++)
+        any |= scope_opens(&o->sc->egress[i]);
+    return any;
+}
+
 struct prog *compile_settings(struct cc *c)
 {
     struct prog_settings *s = cc_prog(c, PROG_SETTINGS, sizeof *s);
@@ -154,6 +164,7 @@ struct prog *compile_settings(struct cc *c)
     s->renew_within_s = c->in->renew_within_s;
     s->registry_only = registry_only(c);
     s->egress_proxy = scope_egress_proxy(c) != NULL;
+    s->listeners = listeners(c);
     s->path_merge_slashes = m->path_normalization == MESH_PATH_MERGE_SLASHES;
     s->discovery_wait_ms = cc_ms(m->discovery_wait_ns);
     s->drain_ms = cc_ms(m->proxy.drain_ns);

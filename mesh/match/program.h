@@ -65,6 +65,10 @@ struct prog_strings {
 
 /* Key of the Service that takes what no service is: a Sidecar's egressProxy. */
 #define PROG_EGRESS_KEY "egress-proxy"
+/* Key of the LISTENERS on which a sidecar takes its application's calls itself; their gates' names begin
+ * with the second. */
+#define PROG_EGRESS_LISTENERS "egress"
+#define PROG_EGRESS_GATE "egress."
 
 /* --- Settings --------------------------------------------------------------------------------- */
 struct prog_filter { /* binary fuse filter, 8-bit fingerprints; empty: contains nothing */
@@ -79,6 +83,7 @@ struct prog_settings {
     bool registry_only, path_merge_slashes;
     bool eager; /* services are held whether they are used or not */
     bool egress_proxy; /* what is unknown goes to the Service of PROG_EGRESS_KEY */
+    bool listeners;    /* there are PROG_EGRESS_LISTENERS */
     uint32_t issuer, renew_within_s; /* certificates by another CA are renewed soon; 0: none */
     uint32_t discovery_wait_ms, drain_ms, trace_sampling_permyriad;
     struct prog_filter filter;
@@ -461,7 +466,7 @@ struct prog_gate {
 };
 struct prog_gate_port {
     uint16_t port, number; /* where to listen; as the Gateway has it */
-    struct slice bind;     /* address; empty: all */
+    struct slice bind;     /* address, or "unix:///path", "unix://@name" (port 0); empty: all addresses */
     struct prog_gate *gates;
     uint32_t n_gates;
 };

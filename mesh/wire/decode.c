@@ -145,6 +145,7 @@ static int settings(struct rd *r, const void *from, void *to)
     ret->drain_ms = m->drain_ms;
     ret->eager = m->eager;
     ret->egress_proxy = m->egress_proxy;
+    ret->listeners = m->listeners;
     ret->issuer = m->issuer;
     ret->renew_within_s = m->renew_within_s;
     if (m->trace_sampling_permyriad > 10000)

@@ -130,6 +130,7 @@ static void settings(struct dump *d, const struct prog_settings *s)
     ms(d, "drain", s->drain_ms);
     flag(d, "eager", s->eager);
     flag(d, "egress proxy", s->egress_proxy);
+    flag(d, "listeners", s->listeners);
     number(d, "issuer wanted", s->issuer);
     number(d, "renew within s", s->renew_within_s);
     flag(d, "merge slashes", s->path_merge_slashes);

@@ -200,6 +200,7 @@ static void *settings(struct arena *a, const struct prog_settings *s)
     m->drain_ms = s->drain_ms;
     m->eager = s->eager;
     m->egress_proxy = s->egress_proxy;
+    m->listeners = s->listeners;
     m->issuer = s->issuer;
     m->renew_within_s = s->renew_within_s;
     m->trace_sampling_permyriad = s->trace_sampling_permyriad;

@@ -195,11 +195,13 @@ int dec_listeners(struct rd *r, const void *from, void *to)
         struct prog_gate_port *one = &ret->ports[i];
         struct ipaddr ip;
 
-        TRY(dec_port(r, AT(at, "port"), p->port, &one->port));
-        TRY(dec_port(r, AT(at, "number"), p->number, &one->number));
         TRY(dec_text(r, p->bind, &one->bind));
-        if (one->bind.len && !ip_parse(one->bind, &ip))
-            return dec_bad(r, AT(at, "bind"), "no address");
+        if (!slice_starts(one->bind, SL("unix://"))) {
+            TRY(dec_port(r, AT(at, "port"), p->port, &one->port));
+            TRY(dec_port(r, AT(at, "number"), p->number, &one->number));
+            if (one->bind.len && !ip_parse(one->bind, &ip))
+                return dec_bad(r, AT(at, "bind"), "no address");
+        }
         for (uint32_t k = 0; k < i; k++)
             if (ret->ports[k].port == one->port && slice_eq(ret->ports[k].bind, one->bind))
                 return dec_bad(r, AT(at, "port"), "%u is there already", one->port);

@@ -47,6 +47,8 @@ ingress-limits-off^ingress-limits^mesh/compile/inbound.c^        to->limits = fr
 registry-open^registry-only^proxy/stream_route.c^if (s->worker->know.settings->registry_only) {^if (!s->worker) {
 egress-proxy-past^egress-proxy^proxy/stream_route.c^    if (s->worker->know.settings->egress_proxy) {^    if (!s->worker) {
 egress-proxy-past-tcp^egress-proxy^proxy/tcp.c^if (!w->know.settings->egress_proxy)^if (w)
+local-sees-all^egress-listeners^mesh/compile/scope.c^    if (c->entry)\n        return takes(^    if (c->entry && !c->a)\n        return takes(
+local-socket-forgotten^egress-listeners^proxy/locals.c^        if (strncmp(fds[i].name, "keep.gate.", 10) == 0)^        if (!d)
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream_route.c^    timeout_start(s, route->timeout_ms);^    timeout_start(s, route->timeout_ms == 1);
 per-try-timeout-off^retry-per-try^proxy/stream_attempt.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)

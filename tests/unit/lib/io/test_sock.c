@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/stat.h>
+#include <fcntl.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -92,6 +94,49 @@ START_TEST(unix_sockets)
 }
 END_TEST
 
+/* What nobody listens on makes room; what somebody does, or what is no socket, does not. */
+START_TEST(unix_listeners)
+{
+    char path[64];
+    struct err err = {0};
+    struct stat st;
+    int first, second, fd;
+    struct sock_addr peer;
+
+    snprintf(path, sizeof path, "/tmp/test-sock-listen-%d", (int)getpid());
+    first = sock_listen_unix(path, 4, &err);
+    ck_assert_msg(first >= 0, "%s", err.msg);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0666);
+    ck_assert_int_eq(sock_accept(first, &fd, &peer), ERR_AGAIN);
+    second = sock_connect_unix(path, &err);
+    ck_assert_int_ge(second, 0);
+    ck_assert_int_eq(sock_accept(first, &fd, &peer), ERR_OK);
+    ck_assert(!sock_addr_set(&peer));
+    close(fd);
+    close(second);
+    ck_assert_int_lt(sock_listen_unix(path, 4, &err), 0);
+    ck_assert(strstr(err.msg, path) != NULL);
+    close(first);
+    second = sock_listen_unix(path, 4, &err); /* the file is left of one that ended */
+    ck_assert_msg(second >= 0, "%s", err.msg);
+    close(second);
+    unlink(path);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_int_lt(sock_listen_unix(path, 4, &err), 0);
+    ck_assert_int_eq(stat(path, &st), 0);
+    unlink(path);
+    snprintf(path, sizeof path, "@test-sock-listen-%d", (int)getpid());
+    first = sock_listen_unix(path, 4, &err);
+    ck_assert_int_ge(first, 0);
+    ck_assert_int_lt(sock_listen_unix(path, 4, &err), 0);
+    close(first);
+    ck_assert_int_lt(sock_listen_unix("/nowhere/at/all", 4, &err), 0);
+}
+END_TEST
+
 START_TEST(an_embedded_nul_is_refused)
 {
     struct sock_addr a;
@@ -180,6 +225,7 @@ TESTS(sock)
 {
     tcase_add_loop_test(tc, hostport_form, 0, N_OF(hostports));
     tcase_add_test(tc, unix_sockets);
+    tcase_add_test(tc, unix_listeners);
     tcase_add_test(tc, an_embedded_nul_is_refused);
     tcase_add_loop_test(tc, connect_meets_accept, 0, N_OF(meetings));
     tcase_add_test(tc, errors_name_the_address);

@@ -456,6 +456,7 @@ static inline void g_settings(struct gen *g, struct prog_settings *s)
     s->trust_domain_aliases = g_texts(g);
     s->registry_only = g_bool(g);
     s->egress_proxy = g_bool(g);
+    s->listeners = g_bool(g);
     s->discovery_wait_ms = g_n(g, 2000);
     s->issuer = g_n(g, 2000);
     s->renew_within_s = g_n(g, 2000);
@@ -473,6 +474,10 @@ static inline void g_listeners(struct gen *g, struct prog_listeners *l)
         l->ports[i].port = (uint16_t)(8000 + i);
         l->ports[i].number = (uint16_t)(1 + g_n(g, 65535));
         l->ports[i].bind = g_bool(g) ? SL("127.0.0.1") : SLICE_NULL;
+        if (g_n(g, 4) == 0) {
+            l->ports[i].bind = slice_str(arena_printf(g->a, "unix:///%u", i));
+            l->ports[i].port = l->ports[i].number = 0;
+        }
         G_ARRAY(g, l->ports[i].gates, l->ports[i].n_gates, 3, g_gate);
     }
 }
