@@ -1355,6 +1355,7 @@ class Scenario:
         """The data process gets a signal that ends it."""
         for pid in self.proxies[pod].children():
             os.kill(pid, getattr(signal, name))
+            need(eventually(lambda p=pid: not os.path.exists("/proc/%d" % p)), "lives on")
 
     @staticmethod
     def state(stat):
@@ -1502,6 +1503,19 @@ class Scenario:
                 need(s.fill(), "the connection ended")
             self.many.append(s)
 
+    def do_send_many(self, text):
+        for s in self.many:
+            s.sock.sendall(unescape(text))
+
+    def do_send_file(self, name, file):
+        with open(os.path.join(self.dir, file), "rb") as f:
+            self.streams[name].sock.sendall(f.read())
+
+    def do_h2_heads(self, name, n):
+        """Heads of so many answers are there."""
+        c = self.h2[name]
+        need(c.until(lambda *f: sum(s[0] == 1 for s in c.seen) >= int(n)), c.told())
+
     def expect_many_ended(self, *words):
         """All of those connections; `after`: the other side may say something first."""
         for s in self.many:
@@ -1549,9 +1563,11 @@ class Scenario:
         self.streams[name].sock.sendall(unescape(text.replace("$PORT", str(self.port))))
 
     def do_hello(self, name, server, *pieces):
-        """A TLS ClientHello for this server, in one piece or in pieces of so many bytes."""
+        """A TLS ClientHello for this server, in one piece or in pieces of so many bytes; `alpn=NAME`."""
         out = ssl.MemoryBIO()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols([w[5:] for w in pieces if w.startswith("alpn=")])
+        pieces = [w for w in pieces if w.isdigit()]
         tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=server)
         try:
             tls.do_handshake()
@@ -1685,7 +1701,10 @@ class Scenario:
             if kind == "reset":
                 return k == 3 and stream == numbers[0] and int.from_bytes(payload, "big") == numbers[1]
             return h2client.KINDS.get(k) == kind and (not numbers or stream == numbers[0])
-        f = c.until(want)
+        try:
+            f = c.until(want)
+        except socket.timeout:
+            f = None
         need(f, "did not come; there was " + c.told())
         self.last = {"status": 0, "fields": [], "whole": True, "body": f[3].decode("latin-1")}
 

@@ -131,4 +131,9 @@ def bytes_of(kind, numbers, authority):
         return frame(0x60, 0, 0, b"x") * n
     if kind == "stray-reset":
         return frame(1, 5, 1, head) + frame(3, 0, 1, b"\0\0\0\x08") * n
+    if kind == "streams":
+        return b"".join(frame(1, 5, 2 * i + 1, head) for i in numbers)
+    if kind == "unread-acks":  # content earns the right to further frames that carry nothing
+        return frame(1, 4, 3, request(authority, "/", "POST")) + b"".join(
+            frame(6, 0, 0, b"12345678") * 10 + frame(0, 0, 3, b"x") for _ in range(n // 10))
     raise ValueError(kind)
