@@ -12,6 +12,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/map.h"
 #include "lib/base/mem.h"
+#include "mesh/api/sc.h"
 #include "mesh/compile/compile.h"
 
 static int run(int argc, char **argv);
@@ -183,6 +184,29 @@ static bool on_object(void *user, const struct ix_object *o)
     return w->rc == 0;
 }
 
+/* Addresses that egress entries are bound to, before the hosts behind them. */
+static bool on_sidecar(void *user, const struct ix_object *o)
+{
+    struct walk *w = user;
+    for (uint32_t i = 0; i < o->sc->n_egress; i++) {
+        const struct sc_egress *e = &o->sc->egress[i];
+        struct ipaddr ip;
+        char text[IP_TEXT];
+        if (!sc_bound(e, &ip) || w->c->n_local == N_OF(w->c->local))
+            continue;
+        char *gate = arena_printf(&w->c->arena,
+                                  ip.len == 16 ? PROG_EGRESS_GATE "[%s]:%u" : PROG_EGRESS_GATE "%s:%u",
+                                  ip_format(&ip, text), e->port->number);
+        if (!gate) {
+            w->rc = -1;
+            return false;
+        }
+        w->rc = add(w->c, PROG_SERVICE, slice_str(gate + strlen(PROG_EGRESS_GATE)), w->err);
+        w->c->local[w->c->n_local++] = slice_str(gate);
+    }
+    return w->rc == 0;
+}
+
 static bool on_pod(void *user, const struct ix_pod *p)
 {
     struct walk *w = user;
@@ -323,6 +347,7 @@ static int compile_all(struct compiling *c, const char *pod_name, const char *ns
         add_listeners(c, err) < 0)
         return -1;
     struct walk w = {.c = c, .err = err};
+    index_each_object(c->in.index, INDEX_SC, on_sidecar, &w);
     index_each_service(c->in.index, on_service, &w);
     index_each_object(c->in.index, INDEX_SE, on_object, &w);
     index_each_object(c->in.index, INDEX_VS, on_object, &w);

@@ -61,7 +61,7 @@ struct slice down_address_key(const struct down_info *info, char buf[DOWN_KEY_MA
 size_t down_key_prefix(const struct down_info *info, char buf[DOWN_KEY_MAX])
 {
     return info->local
-               ? prog_gate_key(buf, DOWN_KEY_MAX, slice_str(info->local), SLICE_NULL).len
+               ? prog_gate_key(buf, DOWN_KEY_MAX, slice_str(info->local), SL("")).len
                : 0;
 }
 

@@ -98,7 +98,7 @@ enum err_code incoming_judge(void *user, struct slice id, struct err *err);
 /* A listener got a connection (fd is taken). */
 struct listener;
 void incoming_start(struct listener *l, int fd, const struct sock_addr *peer);
-/* A call of the own application's, at the listener with that gate. Takes fd. */
+/* A call from within the pod, at the listener with that gate (PROG_EGRESS_GATE..., PROG_INGRESS_GATE...). Takes fd. */
 void incoming_local(struct worker *w, int fd, const struct sock_addr *peer, struct slice gate);
 
 /* Carry a connection as opaque bytes. Takes `chan`, `info`, and the reference `service` (NULL: the

@@ -437,7 +437,8 @@ static void accept_gate(struct gate_listener *l, int fd, const struct sock_addr 
     uint32_t port = port_index(w->gates, l->port, l->bind);
     const struct prog_gate_port *own = &w->gates->listeners->ports[port];
     if (port < w->gates->listeners->n_ports && own->n_gates &&
-        slice_starts(own->gates[0].name, SL(PROG_EGRESS_GATE))) {
+        (slice_starts(own->gates[0].name, SL(PROG_EGRESS_GATE)) ||
+         slice_starts(own->gates[0].name, SL(PROG_INGRESS_GATE)))) {
         incoming_local(w, fd, peer, own->gates[0].name);
         return;
     }

@@ -511,6 +511,9 @@ static void outbound_known(struct incoming *in, enum know_state state, struct pr
     switch (state) {
     case KNOW_VALUE:
         in->service = prog_ref(svc);
+        if (svc->gate.len && !in->down.info.local) /* an address that a Sidecar's entry is bound to */
+            in->down.info.local = mem_strndup(svc->gate.p, svc->gate.len);
+        in->unanswered = svc->gate.len && !in->down.info.local;
         break;
     case KNOW_ABSENT:
         if (in->down.info.local) { /* of bytes, nothing has the port; else the listener is about to go */
@@ -633,15 +636,17 @@ void incoming_start(struct listener *l, int fd, const struct sock_addr *peer)
 void incoming_local(struct worker *w, int fd, const struct sock_addr *peer, struct slice gate)
 {
     struct down_info info = {.id = ++w->connections,
+                             .inbound = slice_starts(gate, SL(PROG_INGRESS_GATE)),
                              .peer = *peer,
-                             .start_ns = loop_now(w->loop),
-                             .local = mem_strndup(gate.p, gate.len)};
+                             .start_ns = loop_now(w->loop)};
     sock_local(fd, &info.orig); /* none of a unix socket */
-    if (!info.local) {
+    if (!info.inbound && !(info.local = mem_strndup(gate.p, gate.len))) {
         close(fd);
         return;
     }
     struct incoming *in = incoming_enter(w, fd, &info);
-    if (in)
+    if (in && info.inbound)
+        inbound_look_up(in);
+    else if (in)
         outbound_look_up(in);
 }

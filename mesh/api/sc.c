@@ -78,6 +78,12 @@ int sc_decode(const json_t *obj, struct arena *a, struct sc **ret, struct findin
     return 0;
 }
 
+bool sc_bound(const struct sc_egress *e, struct ipaddr *ret)
+{
+    return e->port && e->bind.len && e->capture != SC_CAPTURE_NONE && ip_parse(e->bind, ret) &&
+           !ip_is_unspecified(ret);
+}
+
 /* --- rules
  * -------------------------------------------------------------------------------------------- */
 
@@ -89,6 +95,7 @@ static void check_ingress(const struct sc *sc, uint32_t i, const struct fpath *a
     AT_KEY(number, at_port, "number");
     AT_KEY(bind, *at, "bind");
     AT_KEY(target, *at, "defaultEndpoint");
+    AT_KEY(capture, *at, "captureMode");
     AT_KEY(tls, *at, "tls");
     AT_KEY(mode, tls, "mode");
     AT_KEY(pool, *at, "connectionPool");
@@ -108,6 +115,10 @@ static void check_ingress(const struct sc *sc, uint32_t i, const struct fpath *a
         findings_add(f, FINDING_INVALID, &bind, "must be an address, is \"%.*s\"", SHOW(x->bind));
     if (x->default_endpoint.len)
         shape_check_default_endpoint(x->default_endpoint, true, &target, f);
+    else if (x->capture == SC_CAPTURE_NONE)
+        findings_add(f, FINDING_SUSPECT, &capture,
+                     "NONE opens nothing without defaultEndpoint, since the application has the port: "
+                     "calls come in by redirection");
     if (x->tls) {
         if (x->tls->mode != GW_TLS_SIMPLE && x->tls->mode != GW_TLS_MUTUAL &&
             x->tls->mode != GW_TLS_OPTIONAL_MUTUAL)
@@ -147,10 +158,6 @@ static void check_egress(const struct sc *sc, uint32_t i, const struct fpath *at
     }
     if (x->capture == SC_CAPTURE_NONE && !x->port)
         findings_add(f, FINDING_UNSUPPORTED, &mode, "NONE opens nothing without a port: name it");
-    if (x->bind.len && !socket && x->capture != SC_CAPTURE_NONE)
-        findings_add(f, FINDING_UNSUPPORTED, &bind,
-                     "an address holds with captureMode NONE alone: with redirection calls come in "
-                     "whatever address they are made to");
     if (socket && x->capture == SC_CAPTURE_IPTABLES)
         findings_add(f, FINDING_INVALID, &mode, "must be DEFAULT or NONE for a unix socket");
     if (x->bind.len && !socket && !ip_parse(x->bind, &ip))

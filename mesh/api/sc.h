@@ -2,6 +2,7 @@
 /* Sidecar (networking.istio.io v1, v1beta1, v1alpha3): every field of the public schema. */
 #pragma once
 
+#include "lib/data/ipaddr.h"
 #include "mesh/api/dr.h"
 #include "mesh/api/gw.h"
 #include "mesh/api/vs.h"
@@ -30,6 +31,9 @@ struct sc {
     enum { SC_OUTBOUND_UNSET, SC_REGISTRY_ONLY, SC_ALLOW_ANY } outbound;
     struct vs_destination *egress_proxy; /* NULL: none */
 };
+
+/* Does an entry with redirection hold for the calls of one address, *ret, alone? */
+bool sc_bound(const struct sc_egress *e, struct ipaddr *ret);
 
 int sc_decode(const json_t *obj, struct arena *a, struct sc **ret, struct findings *f);
 void sc_validate(const struct sc *sc, struct findings *f);

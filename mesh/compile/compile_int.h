@@ -104,6 +104,10 @@ const struct ix_object *scope_sidecar(struct cc *c);
 const struct vs_destination *scope_egress_proxy(struct cc *c);
 /* Does the sidecar listen for the entry itself, outside of redirection? */
 bool scope_opens(const struct sc_egress *e);
+bool scope_takes_in(const struct sc_ingress *i);
+/* What an entry with that port says a connection speaks; `otherwise` where none does. */
+enum prog_protocol scope_protocol(struct cc *c, struct slice ns, struct slice host, uint16_t port,
+                                  enum prog_protocol otherwise);
 /* Does it let the client see a host of a Service or ServiceEntry in `ns`, called on this port (0: some)? */
 bool scope_sees(struct cc *c, struct slice ns, struct slice host, uint32_t port);
 /* ...a VirtualService by one of its hosts? */
@@ -191,6 +195,8 @@ struct prog *compile_listeners(struct cc *c);
  * bytes; NULL: nothing. */
 struct prog *compile_egress_listeners(struct cc *c);
 struct prog *compile_egress(struct cc *c, struct slice gate, struct slice key);
+/* What is at an address that an egress entry is bound to; NULL: none is. */
+struct prog *compile_bound(struct cc *c, const struct ipaddr *ip, uint16_t port);
 /* What a host, possibly short, is to the client on that port; NULL: nothing. */
 struct prog_service *service_of_host(struct cc *c, struct slice host, uint16_t port);
 struct prog *compile_credential(struct cc *c, struct slice key);

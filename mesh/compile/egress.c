@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ports and unix sockets on which sidecars listen themselves, outside of redirection: LISTENERS "egress" of a
- * Sidecar's egress entries, and the SERVICEs behind them, which see what the entry lists and nothing else. */
+/* Addresses, ports and unix sockets of a Sidecar's own: LISTENERS "egress", where the sidecar listens itself,
+ * outside of redirection; and the SERVICEs behind them, and behind the addresses that egress entries are bound to,
+ * which see what the entry lists and nothing else. */
 #include <stdlib.h>
 
 #include "lib/data/host.h"
@@ -11,6 +12,13 @@ enum { UNIX_PATH_MAX = 107 /* unix(7) */, OWN_FIRST = 15000, OWN_LAST = 15099 };
 bool scope_opens(const struct sc_egress *e)
 {
     return e->port && (e->capture == SC_CAPTURE_NONE || slice_starts(e->bind, SL("unix://")));
+}
+
+static bool has_gate(const struct sc_egress *e)
+{
+    struct ipaddr ip;
+
+    return scope_opens(e) || sc_bound(e, &ip);
 }
 
 static bool is_unix(const struct sc_egress *e)
@@ -64,6 +72,46 @@ static int by_port(const void *a, const void *b)
     return d ? d : slice_cmp(x->bind, y->bind);
 }
 
+static void add(struct cc *c, struct prog_listeners *l, uint32_t *cap, struct slice bind,
+                uint32_t port, struct slice name, bool http)
+{
+    struct prog_gate_port *to = cc_grow(c, &l->ports, &l->n_ports, cap, sizeof *to);
+
+    if (!to)
+        return;
+    *to = (struct prog_gate_port){.port = (uint16_t)port,
+                                  .number = (uint16_t)port,
+                                  .bind = cc_copy(c, bind),
+                                  .gates = CC_ARRAY(c, struct prog_gate, 1)};
+    if (!to->gates)
+        return;
+    to->n_gates = 1;
+    *to->gates = (struct prog_gate){.name = name,
+                                    .tls = PROG_GATE_PLAIN,
+                                    .http = http,
+                                    .min_version = 12,
+                                    .max_version = 13};
+}
+
+bool scope_takes_in(const struct sc_ingress *i)
+{
+    return i->capture == SC_CAPTURE_NONE && i->default_endpoint.len;
+}
+
+/* From outside calls come in by redirection all the same; these are for the pod itself. */
+static void ingress_listeners(struct cc *c, const struct ix_object *o, struct prog_listeners *l,
+                              uint32_t *cap)
+{
+    for (uint32_t i = 0; i < o->sc->n_ingress; i++) {
+        const struct sc_ingress *x = &o->sc->ingress[i];
+        struct slice at = x->bind.len ? x->bind : SL("0.0.0.0");
+
+        if (scope_takes_in(x))
+            add(c, l, cap, at, x->port.number,
+                cc_printf(c, PROG_INGRESS_GATE "%u", x->port.number), true);
+    }
+}
+
 struct prog *compile_egress_listeners(struct cc *c)
 {
     const struct ix_object *o = scope_sidecar(c);
@@ -73,28 +121,17 @@ struct prog *compile_egress_listeners(struct cc *c)
     if (!l || !o)
         return l ? &l->prog : NULL;
     cc_origin(c, INDEX_SC, o->meta);
+    ingress_listeners(c, o, l, &cap);
     for (uint32_t i = 0; i < o->sc->n_egress && !c->nomem; i++) {
         const struct sc_egress *e = &o->sc->egress[i];
         const char *why = scope_opens(e) ? unfit(c, o->sc, i) : NULL;
-        struct prog_gate_port *to;
 
         if (why)
             cc_problem(c, FINDING_CONFLICT, INDEX_SC, o->meta, cc_printf(c, "spec.egress[%u]", i),
                        "%s: this entry is left out", why);
-        if (why || !scope_opens(e) || !(to = cc_grow(c, &l->ports, &l->n_ports, &cap, sizeof *to)))
-            continue;
-        *to = (struct prog_gate_port){.port = (uint16_t)e->port->number,
-                                      .number = (uint16_t)e->port->number,
-                                      .bind = cc_copy(c, address(e)),
-                                      .gates = CC_ARRAY(c, struct prog_gate, 1)};
-        if (!to->gates)
-            continue;
-        to->n_gates = 1;
-        *to->gates = (struct prog_gate){.name = name_of(c, e),
-                                        .tls = PROG_GATE_PLAIN,
-                                        .http = prog_is_http(protocol_of(e)),
-                                        .min_version = 12,
-                                        .max_version = 13};
+        else if (scope_opens(e))
+            add(c, l, &cap, address(e), e->port->number, name_of(c, e),
+                prog_is_http(protocol_of(e)));
     }
     if (l->n_ports)
         qsort(l->ports, l->n_ports, sizeof *l->ports, by_port);
@@ -107,7 +144,7 @@ static const struct sc_egress *entry_of(struct cc *c, struct slice gate)
     const struct ix_object *o = scope_sidecar(c);
 
     for (uint32_t i = 0; o && i < o->sc->n_egress; i++)
-        if (scope_opens(&o->sc->egress[i]) && slice_eq(name_of(c, &o->sc->egress[i]), gate))
+        if (has_gate(&o->sc->egress[i]) && slice_eq(name_of(c, &o->sc->egress[i]), gate))
             return &o->sc->egress[i];
     return NULL;
 }
@@ -176,15 +213,13 @@ static struct slice host_for_bytes(struct cc *c, const struct sc_egress *e)
     return f.host;
 }
 
-struct prog *compile_egress(struct cc *c, struct slice gate, struct slice key)
+static struct prog_service *behind(struct cc *c, const struct sc_egress *e, struct slice gate,
+                                   struct slice key)
 {
-    const struct sc_egress *e = entry_of(c, gate);
     struct prog_service *s;
     struct slice host;
     uint16_t port;
 
-    if (!e)
-        return NULL;
     c->entry = e;
     if (!slice_is(key, "*")) {
         if (authority_split(key, &host, &port) != ERR_OK)
@@ -209,5 +244,32 @@ struct prog *compile_egress(struct cc *c, struct slice gate, struct slice key)
         if (s->clusters[i].balancer == PROG_PASSTHROUGH)
             s->clusters[i].balancer = PROG_LEAST_REQUEST;
     }
+    return s;
+}
+
+struct prog *compile_egress(struct cc *c, struct slice gate, struct slice key)
+{
+    const struct sc_egress *e = entry_of(c, gate);
+    struct prog_service *s = e ? behind(c, e, gate, key) : NULL;
+
     return s ? &s->prog : NULL;
+}
+
+struct prog *compile_bound(struct cc *c, const struct ipaddr *ip, uint16_t port)
+{
+    const struct ix_object *o = scope_sidecar(c);
+
+    for (uint32_t i = 0; o && i < o->sc->n_egress; i++) {
+        const struct sc_egress *e = &o->sc->egress[i];
+        struct prog_service *s;
+        struct ipaddr at;
+
+        if (!sc_bound(e, &at) || e->port->number != port || ip_cmp(&at, ip) != 0)
+            continue;
+        s = behind(c, e, name_of(c, e), SL("*"));
+        if (s)
+            s->gate = name_of(c, e);
+        return s ? &s->prog : NULL;
+    }
+    return NULL;
 }

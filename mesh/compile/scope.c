@@ -84,10 +84,14 @@ static bool listens(const struct sc *sc, uint32_t i, uint32_t port)
 {
     const struct sc_egress *e = &sc->egress[i];
 
+    struct ipaddr ip;
+
     if (e->capture == SC_CAPTURE_NONE || slice_starts(e->bind, SL("unix://")))
         return false;
     if (!port)
         return true;
+    if (sc_bound(e, &ip))
+        return false;
     if (e->port)
         return e->port->number == port;
     for (uint32_t k = 0; k < sc->n_egress; k++) /* what others left */
@@ -108,6 +112,22 @@ static bool sees(struct cc *c, struct slice ns, struct slice host, uint32_t port
         if (listens(o->sc, i, port) && takes(c, &o->sc->egress[i].hosts, ns, host, routes))
             return true;
     return false;
+}
+
+enum prog_protocol scope_protocol(struct cc *c, struct slice ns, struct slice host, uint16_t port,
+                                  enum prog_protocol otherwise)
+{
+    const struct ix_object *o = c->entry ? NULL : scope_sidecar(c);
+
+    if (c->entry)
+        return compile_protocol(c->entry->port->protocol, c->entry->port->name, port);
+    for (uint32_t i = 0; o && i < o->sc->n_egress; i++) {
+        const struct sc_egress *e = &o->sc->egress[i];
+
+        if (e->port && listens(o->sc, i, port) && takes(c, &e->hosts, ns, host, false))
+            return compile_protocol(e->port->protocol, e->port->name, port);
+    }
+    return otherwise;
 }
 
 bool scope_sees_vs(struct cc *c, const struct ix_object *vs, struct slice host, uint32_t port)

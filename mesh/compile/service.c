@@ -83,19 +83,20 @@ static void of_pod(struct cc *c, struct builder *b, const struct ipaddr *ip)
 static void of_host(struct cc *c, struct builder *b, const struct target_port *p)
 {
     const struct target *t = b->target;
-    bool http = prog_is_http(p->protocol) || p->protocol == PROG_AUTO;
+    enum prog_protocol protocol = scope_protocol(c, t->ns, t->host, b->port, p->protocol);
+    bool http = prog_is_http(protocol) || protocol == PROG_AUTO;
 
-    b->s->protocol = p->protocol;
+    b->s->protocol = protocol;
     b->s->host = cc_copy(c, t->host);
     b->s->name = cc_copy(c, t->kind == TARGET_SERVICE ? istr_slice(t->svc->name) : t->host);
     if (t->se)
         cc_origin(c, INDEX_SE, t->se->meta);
     if (t->vs)
-        routes_of_vs(c, b, t->vs, p->protocol, t->kind != TARGET_HOST);
+        routes_of_vs(c, b, t->vs, protocol, t->kind != TARGET_HOST);
     else
         routes_default(c, b,
                        cluster_for(c, b, t->host, b->port, SLICE_NULL, NULL, SLICE_NULL), http,
-                       !prog_is_http(p->protocol));
+                       !prog_is_http(protocol));
 }
 
 /* What is unknown, HTTP or not, to a Sidecar's egressProxy. One that is not there lets nothing out. */
@@ -166,6 +167,7 @@ struct prog_service *service_of_host(struct cc *c, struct slice host, uint16_t p
 struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
 {
     struct prog_service *s;
+    struct prog *bound;
     struct target t;
     struct slice host, gate;
     struct ipaddr ip;
@@ -181,6 +183,9 @@ struct prog *compile_service(struct cc *c, struct slice key, enum err_code *rc)
         *rc = ERR_INVALID;
         return NULL;
     }
+    bound = ip.len ? compile_bound(c, &ip, port) : NULL;
+    if (bound)
+        return bound;
     t = ip.len ? target_of_ip(c, &ip, port) : target_of_authority(c, host, port);
     s = service_of(c, &t, &ip, port);
     return s ? &s->prog : NULL;

@@ -106,6 +106,18 @@ static void se_ranges(struct cc *c, struct ranges *r)
                 add_range(r, l->p[i]->se->addresses.p[k]);
 }
 
+/* ...and those that a Sidecar's egress entries are bound to. */
+static void bound_addresses(struct cc *c, struct ranges *r)
+{
+    const struct ix_object *o = scope_sidecar(c);
+    struct ipaddr ip;
+
+    for (uint32_t i = 0; o && i < o->sc->n_egress; i++)
+        if (sc_bound(&o->sc->egress[i], &ip))
+            add_range(r, cc_printf(c, "%.*s/%u", SL_FMT(o->sc->egress[i].bind),
+                                   ip.len == 4 ? 32u : 128u));
+}
+
 static void pod_ranges(struct cc *c, struct prog_settings *s)
 {
     struct ranges r = {.c = c, .s = s};
@@ -118,6 +130,7 @@ static void pod_ranges(struct cc *c, struct prog_settings *s)
         index_each_node(c->x, add_node, &r);
     }
     se_ranges(c, &r);
+    bound_addresses(c, &r);
     if (s->n_pod_cidrs)
         qsort(s->pod_cidrs, s->n_pod_cidrs, sizeof *s->pod_cidrs, cmp_cidr);
     for (uint32_t i = 0; i < s->n_pod_cidrs; i++)
@@ -142,6 +155,8 @@ static bool listeners(struct cc *c)
 
     for (uint32_t i = 0; o && i < o->sc->n_egress; i++)
         any |= scope_opens(&o->sc->egress[i]);
+    for (uint32_t i = 0; o && i < o->sc->n_ingress; i++)
+        any |= scope_takes_in(&o->sc->ingress[i]);
     return any;
 }
 

@@ -69,6 +69,7 @@ struct prog_strings {
  * with the second. */
 #define PROG_EGRESS_LISTENERS "egress"
 #define PROG_EGRESS_GATE "egress."
+#define PROG_INGRESS_GATE "ingress." /* calls of the application itself, from within the pod */
 
 /* --- Settings --------------------------------------------------------------------------------- */
 struct prog_filter { /* binary fuse filter, 8-bit fingerprints; empty: contains nothing */
@@ -391,6 +392,7 @@ struct prog_cluster {
 struct prog_service {
     struct prog prog;
     struct slice host, name, namespace_;
+    struct slice gate; /* PROG_EGRESS_GATE...: who calls this address calls by that gate's Services; null: none */
     uint16_t port;
     enum prog_protocol protocol;
     struct prog_http_route *http;

@@ -334,6 +334,7 @@ int dec_service(struct rd *r, const void *from, void *to)
     TRY(dec_text(r, m->host, &ret->host)); /* in the names of its clusters */
     TRY(dec_text(r, m->name, &ret->name));
     TRY(dec_text(r, m->namespace_, &ret->namespace_));
+    TRY(dec_text(r, m->gate, &ret->gate));
     ARRAY(r, ret->http, ret->n_http, m->n_http);
     for (uint32_t i = 0; i < ret->n_http; i++)
         TRY(http_route(r, NTH(at, "http", i), m->http[i], ret->n_clusters, &ret->http[i]));

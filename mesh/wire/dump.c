@@ -490,6 +490,7 @@ static void service(struct dump *d, const struct prog_service *s)
     text(d, "host", s->host);
     text(d, "name", s->name);
     text(d, "namespace", s->namespace_);
+    text(d, "gate", s->gate);
     line(d, "port: %u", s->port);
     line(d, "protocol: %s", protocols[s->protocol]);
     for (uint32_t i = 0; i < s->n_http; i++)

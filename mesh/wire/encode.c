@@ -589,7 +589,7 @@ static void *service(struct arena *a, const struct prog_service *s)
     PB(Service) *m = pb_new(a, PB_DESC(service));
 
     TRY(m && (m->host = text(a, s->host)) && (m->name = text(a, s->name)) &&
-        (m->namespace_ = text(a, s->namespace_)));
+        (m->namespace_ = text(a, s->namespace_)) && (m->gate = text(a, s->gate)));
     m->port = s->port;
     m->protocol = (PB(Protocol))s->protocol;
     TRY(m->http = ARENA_ARRAY(a, PB(HttpRoute) *, s->n_http));

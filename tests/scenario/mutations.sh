@@ -49,6 +49,8 @@ egress-proxy-past^egress-proxy^proxy/stream_route.c^    if (s->worker->know.sett
 egress-proxy-past-tcp^egress-proxy^proxy/tcp.c^if (!w->know.settings->egress_proxy)^if (w)
 local-sees-all^egress-listeners^mesh/compile/scope.c^    if (c->entry)\n        return takes(^    if (c->entry && !c->a)\n        return takes(
 local-socket-forgotten^egress-listeners^proxy/locals.c^        if (strncmp(fds[i].name, "keep.gate.", 10) == 0)^        if (!d)
+bound-everywhere^egress-bound^mesh/compile/scope.c^    if (sc_bound(e, &ip))^    if (!e)
+entry-protocol-off^egress-bound^mesh/compile/scope.c^            return compile_protocol(e->port->protocol, e->port->name, port);^            return otherwise;
 registry-open-tcp^registry-only^proxy/tcp.c^if (w->know.settings->registry_only) {^if (!w) {
 timeout-off^timeout^proxy/stream_route.c^    timeout_start(s, route->timeout_ms);^    timeout_start(s, route->timeout_ms == 1);
 per-try-timeout-off^retry-per-try^proxy/stream_attempt.c^if (r && r->per_try_timeout_ms)^if (r && r->per_try_timeout_ms == 1)
@@ -79,7 +81,7 @@ redirect-query^rewrite-redirect^mesh/match/route.c^struct slice scheme = d->sche
 headers-not-removed^headers^proxy/filter/headers.c^        if (!is_authority(ops->remove.p[i]))^        if (is_authority(ops->remove.p[i]))
 client-cert-believed^inbound-plain^proxy/filter/headers.c^    remove_client_cert(h);^    if (!h)\n        remove_client_cert(h);
 drain-keeps-connections^drain^proxy/h1_down.c^             (down_serves(&d->down.info) && d->down.worker->draining))^             (down_serves(&d->down.info) && !d->down.worker))
-clock-unread^clock-behind^lib/tls/verify.c^(time_t)(loop_wall(t->c.loop) / NS_PER_S));^(time_t)1767225601);
+clock-unread^clock-behind^lib/tls/verify.c^X509_STORE_CTX_get0_param(store), (time_t)now_s);^X509_STORE_CTX_get0_param(store), (time_t)1767225601);
 strict-port^mtls-port-strict^proxy/incoming.c^if (info->inbound && !in->tls_done && info->port_mtls == PROG_MTLS_STRICT) {^if (!info) {
 gateway-misdirected^gateway-tls^proxy/gate.c^           prog_gate_of_sni(p, host) != info->gw->gate;^           !info->gw->gate;
 gateway-any-client^gateway-tls^proxy/served.c^        .verify_peer = clients,^        .verify_peer = false,

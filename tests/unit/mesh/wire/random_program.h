@@ -286,6 +286,7 @@ static inline void g_service(struct gen *g, struct prog_service *s)
     s->host = g_word(g);
     s->name = g_text(g);
     s->namespace_ = g_text(g);
+    s->gate = g_text(g);
     s->port = (uint16_t)(1 + g_n(g, 65535));
     s->protocol = (enum prog_protocol)g_n(g, PROG_GRPC + 1);
     G_ARRAY(g, s->clusters, s->n_clusters, 3, g_cluster);
