@@ -37,10 +37,10 @@ fi
 # Sanitizers are slow, and slower beside others: Check's limit for one test is ten times as long.
 beside() {
     local rc=0 target
-    for target in "FLAVOUR=clang all" check-asan check-tsan; do
+    for target in "FLAVOUR=clang all" check-asan check-tsan "FLAVOUR=asan scenario" "FLAVOUR=tsan scenario"; do
         echo "--- make $target"
         # shellcheck disable=SC2086
-        CK_TIMEOUT_MULTIPLIER=10 nice -n 19 make -j"$jobs" $target || { rc=1; echo "FAILED: make $target"; }
+        CK_TIMEOUT_MULTIPLIER=10 nice -n 10 make -j"$jobs" $target || { rc=1; echo "FAILED: make $target"; }
     done
     return $rc
 }
@@ -103,7 +103,7 @@ finish() {
 }
 step "a sidecar, a service and a connection take no more than they did" finish "$memory_pid" "$memory_log"
 step "real clients and servers through two sidecars" finish "$interop_pid" "$interop_log"
-step "build with clang; check under ASan, UBSan and TSan" finish "$beside_pid" "$beside_log"
+step "build with clang; unit tests and scenarios under ASan, UBSan and TSan" finish "$beside_pid" "$beside_log"
 rm -f "$cluster_log" "$beside_log" "$memory_log" "$interop_log"
 
 say "result"

@@ -82,7 +82,8 @@ struct slice prog_gate_key(char *buf, size_t cap, struct slice gate, struct slic
     memcpy(buf, KEY_PREFIX, sizeof KEY_PREFIX - 1);
     memcpy(buf + sizeof KEY_PREFIX - 1, gate.p, gate.len);
     buf[sizeof KEY_PREFIX - 1 + gate.len] = '|';
-    memcpy(buf + sizeof KEY_PREFIX + gate.len, host.p, host.len);
+    if (host.len)
+        memcpy(buf + sizeof KEY_PREFIX + gate.len, host.p, host.len);
     return slice_of(buf, n);
 }
 
