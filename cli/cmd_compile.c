@@ -39,6 +39,8 @@ struct compiling {
     struct map seen; /* kind byte + key */
     struct slice local[64]; /* gates of the pod's own listeners, in the arena */
     unsigned n_local;
+    struct slice autos[16]; /* gates of PROG_GATE_AUTO, in the arena */
+    unsigned n_autos;
     bool dump;
     unsigned problems;
 };
@@ -140,6 +142,19 @@ static void add_port(struct walk *w, uint16_t port)
         w->ports[w->n_ports++] = port;
 }
 
+/* What server names spell at AUTO_PASSTHROUGH. */
+static void add_spelled(struct walk *w, struct slice host, struct slice subset, unsigned port)
+{
+    char name[512], key[WIRE_MAX_KEY];
+    int n = snprintf(name, sizeof name, "outbound_.%u_.%.*s_.%.*s", port, SL_FMT(subset),
+                     SL_FMT(host));
+    for (unsigned i = 0; w->rc == 0 && i < w->c->n_autos && n > 0 && (size_t)n < sizeof name; i++) {
+        struct slice k = prog_gate_key(key, sizeof key, w->c->autos[i], slice_of(name, (size_t)n));
+        if (k.p)
+            w->rc = add(w->c, PROG_SERVICE, k, w->err);
+    }
+}
+
 /* All spellings of a Service: its names as seen from the client, and its addresses. */
 static bool on_service(void *user, const struct ix_service *s)
 {
@@ -156,6 +171,9 @@ static bool on_service(void *user, const struct ix_service *s)
         add_service_key(w, "%.*s.%.*s:%u", SL_FMT(name), SL_FMT(ns), port);
         add_service_key(w, "%.*s.%.*s.svc:%u", SL_FMT(name), SL_FMT(ns), port);
         add_service_key(w, "%.*s.%.*s.svc.%.*s:%u", SL_FMT(name), SL_FMT(ns), SL_FMT(domain), port);
+        char *whole = arena_printf(&w->c->arena, "%.*s.%.*s.svc.%.*s", SL_FMT(name), SL_FMT(ns),
+                                   SL_FMT(domain));
+        add_spelled(w, slice_str(whole ? whole : ""), SLICE_NULL, port);
         for (uint32_t v = 0; v < s->n_vips; v++) {
             char ip[IP_TEXT];
             bool v6 = s->vips[v].len == 16;
@@ -270,6 +288,12 @@ static int add_egress(struct compiling *c, struct err *err)
 static int add_gate(struct compiling *c, const struct prog_gate *g, struct err *err)
 {
     char key[WIRE_MAX_KEY];
+    if (g->tls == PROG_GATE_AUTO) {
+        struct slice name = arena_slice(&c->arena, g->name);
+        if (c->n_autos < N_OF(c->autos) && name.p)
+            c->autos[c->n_autos++] = name;
+        return 0;
+    }
     if (!g->http && add(c, PROG_SERVICE, prog_gate_key(key, sizeof key, g->name, SL("*")), err) < 0)
         return -1;
     for (uint32_t i = 0; i < g->n_hosts; i++)
@@ -315,8 +339,12 @@ static bool on_rule(void *user, const struct ix_object *o)
     struct walk *w = user;
     if (w->rc == 0)
         w->rc = add_secret(w->c, o->dr->policy, w->err);
-    for (uint32_t i = 0; i < o->dr->n_subsets && w->rc == 0; i++)
+    for (uint32_t i = 0; i < o->dr->n_subsets && w->rc == 0; i++) {
+        struct slice host = index_fqdn(w->c->in.index, o->dr->host, o->meta->ns, &w->c->arena);
         w->rc = add_secret(w->c, o->dr->subsets[i].policy, w->err);
+        for (unsigned k = 0; k < w->n_ports; k++)
+            add_spelled(w, host, o->dr->subsets[i].name, w->ports[k]);
+    }
     return w->rc == 0;
 }
 

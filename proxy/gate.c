@@ -111,7 +111,7 @@ static void want_services(struct worker *w, const struct prog_gate *g)
     for (uint32_t i = 0; i < g->n_hosts; i++)
         if (g->hosts[i].routed)
             know_service(&w->know, prog_gate_key(key, sizeof key, g->name, g->hosts[i].host), &svc);
-    if (!g->http)
+    if (!g->http && g->tls != PROG_GATE_AUTO)
         know_service(&w->know, prog_gate_key(key, sizeof key, g->name, SL("*")), &svc);
 }
 
@@ -262,15 +262,21 @@ static void routes_known(struct gate_in *in, enum know_state state, struct prog_
     in_end(in);
 }
 
+/* Of bytes: all the gate's, or what the server name spells. */
+static struct slice bytes_key(const struct gate_in *in, char buf[1024])
+{
+    const struct down_gate *gw = in->down.info.gw;
+    return prog_gate_key(buf, 1024, gw->gate->name,
+                         gw->gate->tls == PROG_GATE_AUTO && gw->sni ? slice_str(gw->sni) : SL("*"));
+}
+
 static void routes_answered(struct know_waiter *waiter, enum know_state state)
 {
     struct gate_in *in = CONTAINER_OF(waiter, struct gate_in, waiter);
     struct prog_service *svc = NULL;
     char buf[1024];
     if (state == KNOW_VALUE)
-        state = know_service(&in->down.worker->know,
-                             prog_gate_key(buf, sizeof buf, in->down.info.gw->gate->name, SL("*")),
-                             &svc);
+        state = know_service(&in->down.worker->know, bytes_key(in, buf), &svc);
     routes_known(in, state, svc);
 }
 
@@ -286,7 +292,7 @@ static void become_bytes(struct gate_in *in)
     struct know *k = &in->down.worker->know;
     struct prog_service *svc = NULL;
     char buf[1024];
-    struct slice key = prog_gate_key(buf, sizeof buf, in->down.info.gw->gate->name, SL("*"));
+    struct slice key = bytes_key(in, buf);
     enum know_state st = know_service(k, key, &svc);
     loop_timer_clear(in->down.worker->loop, &in->timer);
     if (st != KNOW_WAITING) {
@@ -339,6 +345,17 @@ static void end_tls(struct gate_in *in, struct tls_ctx *ctx)
     chan_owner(in->down.chan, tls_event, in);
 }
 
+/* A name that spells a cluster ("outbound_.80_.v1_.HOST") is for the gate that takes in its host, if that
+ * passes such on. */
+static const struct prog_gate *gate_of(const struct prog_gate_port *p, struct slice sni)
+{
+    struct slice host = sni;
+    for (ptrdiff_t at; slice_starts(sni, SL("outbound_.")) && (at = slice_find(host, SL("_."))) >= 0;)
+        host = slice_skip(host, (size_t)at + 2);
+    const struct prog_gate *g = host.len < sni.len ? prog_gate_of_sni(p, host) : NULL;
+    return g && g->tls == PROG_GATE_AUTO ? g : prog_gate_of_sni(p, sni);
+}
+
 /* The first bytes are a ClientHello: whom does it ask for? */
 static void choose_gate(struct gate_in *in)
 {
@@ -356,7 +373,7 @@ static void choose_gate(struct gate_in *in)
     struct slice sni = SLICE_NULL;
     if (hello.sni.len && host_normalise(hello.sni, name, sizeof name, &sni) != ERR_OK)
         sni = SLICE_NULL;
-    const struct prog_gate *g = prog_gate_of_sni(p, sni);
+    const struct prog_gate *g = gate_of(p, sni);
     if (sni.len)
         info->gw->sni = mem_strndup(sni.p, sni.len);
     if (!g || (sni.len && !info->gw->sni)) {
@@ -364,7 +381,7 @@ static void choose_gate(struct gate_in *in)
         return;
     }
     info->gw->gate = g;
-    if (g->tls == PROG_GATE_PASSTHROUGH) {
+    if (g->tls == PROG_GATE_PASSTHROUGH || g->tls == PROG_GATE_AUTO) {
         become_bytes(in);
         return;
     }

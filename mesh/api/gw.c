@@ -367,9 +367,6 @@ static void check_server(const struct gw_server *s, const struct fpath *at, stru
     if (s->bind.len && !socket && !ip_parse(s->bind, &ip))
         findings_add(f, FINDING_INVALID, &bind, "must be an address or unix:///path, is \"%.*s\"",
                      SHOW(s->bind));
-    if (socket)
-        findings_add(f, FINDING_UNSUPPORTED, &bind,
-                     "unix sockets are not opened: give an address, or leave it out");
     if (s->hosts.n == 0)
         findings_add(f, FINDING_INVALID, &hosts, "must list at least one host");
     for (uint32_t i = 0; i < s->hosts.n; i++) {

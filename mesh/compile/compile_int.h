@@ -147,6 +147,8 @@ bool rule_needs(struct cc *c, struct slice name);
 bool rule_rank(struct cc *c, struct slice text, enum prog_likeness *ret_kind, struct slice *ret_key,
                struct slice *ret_value);
 
+enum { UNIX_PATH_MAX = 107 /* unix(7) */ };
+
 /* --- TLS that proxies end (server_tls.c) --- */
 struct tls_source { /* who asks for it */
     enum index_kind kind;

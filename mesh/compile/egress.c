@@ -7,7 +7,7 @@
 #include "lib/data/host.h"
 #include "mesh/compile/compile_int.h"
 
-enum { UNIX_PATH_MAX = 107 /* unix(7) */, OWN_FIRST = 15000, OWN_LAST = 15099 };
+enum { OWN_FIRST = 15000, OWN_LAST = 15099 };
 
 bool scope_opens(const struct sc_egress *e)
 {

@@ -88,37 +88,20 @@ struct slice gate_narrower(struct slice a, struct slice b)
     return host_matches(a, b) ? b : host_matches(b, a) ? a : SLICE_NULL;
 }
 
-/* What of a server's TLS is not enforced, so that it must not be open; NULL: nothing. */
-static const char *closed_for(const struct gw_server *s, const char **ret_below)
-{
-    const struct gw_tls *t = s->tls;
-
-    if (t->mode == GW_TLS_AUTO_PASSTHROUGH) {
-        *ret_below = ".tls.mode";
-        return "AUTO_PASSTHROUGH is not implemented: route by SNI with PASSTHROUGH and tls routes";
-    }
-    return NULL;
-}
-
-static enum prog_gate_tls tls_of(struct cc *c, const struct ix_object *o, uint32_t i, bool tell)
+static enum prog_gate_tls tls_of(const struct gw_server *s)
 {
     static const enum prog_gate_tls modes[] = {
         [GW_TLS_PASSTHROUGH] = PROG_GATE_PASSTHROUGH,
         [GW_TLS_SIMPLE] = PROG_GATE_SIMPLE,
         [GW_TLS_MUTUAL] = PROG_GATE_MUTUAL,
-        [GW_TLS_AUTO_PASSTHROUGH] = PROG_GATE_CLOSED,
+        [GW_TLS_AUTO_PASSTHROUGH] = PROG_GATE_AUTO,
         [GW_TLS_ISTIO_MUTUAL] = PROG_GATE_MESH,
         [GW_TLS_OPTIONAL_MUTUAL] = PROG_GATE_OPTIONAL_MUTUAL,
     };
-    const struct gw_server *s = &o->gw->servers[i];
-    const char *below, *why;
 
     if (!is_tls(s) || !s->tls)
         return is_tls(s) ? PROG_GATE_CLOSED : PROG_GATE_PLAIN;
-    why = closed_for(s, &below);
-    if (why && tell)
-        cc_problem(c, FINDING_CLOSED, INDEX_GW, o->meta, server_path(c, i, below), "%s", why);
-    return why ? PROG_GATE_CLOSED : modes[s->tls->mode];
+    return modes[s->tls->mode];
 }
 
 /* --- merging -----------------------------------------------------------------------------------
@@ -209,14 +192,16 @@ static void add_server(struct cc *c, struct gates *all, const struct ix_object *
                        bool tell)
 {
     const struct gw_server *s = &o->gw->servers[i];
-    enum prog_gate_tls tls = tls_of(c, o, i, tell);
+    enum prog_gate_tls tls = tls_of(s);
     struct gate_server *slot;
     struct gate *g;
 
-    if (slice_starts(s->bind, SL("unix://"))) {
+    if (slice_starts(s->bind, SL("unix://")) &&
+        (s->bind.len - 7 > UNIX_PATH_MAX || slice_chr(s->bind, '|') >= 0)) {
         if (tell)
-            cc_problem(c, FINDING_CLOSED, INDEX_GW, o->meta, server_path(c, i, ".bind"),
-                       "unix sockets are not implemented: this server is left out");
+            cc_problem(c, FINDING_CONFLICT, INDEX_GW, o->meta, server_path(c, i, ".bind"),
+                       "the path of a unix socket has at most 107 bytes, and no |: this server is "
+                       "left out");
         return;
     }
     if (!place(c, all, o, i, tls, &g, tell))
@@ -228,7 +213,8 @@ static void add_server(struct cc *c, struct gates *all, const struct ix_object *
         *g = (struct gate){.number = (uint16_t)s->port.number,
                            .bind = cc_copy(c, s->bind),
                            .tls = tls,
-                           .http = is_http(s) || (is_https(s) && tls != PROG_GATE_PASSTHROUGH),
+                           .http = is_http(s) || (is_https(s) && tls != PROG_GATE_PASSTHROUGH &&
+                                                  tls != PROG_GATE_AUTO),
                            .name = gate_name(c, o, s, tls)};
     }
     slot = cc_grow(c, &g->servers, &g->n_servers, &g->cap_servers, sizeof *g->servers);

@@ -158,6 +158,62 @@ static void bytes(struct cc *c, struct builder *b)
     settle(c, b->s, &j, 1);
 }
 
+/* --- AUTO_PASSTHROUGH --------------------------------------------------------------------------
+ */
+/* "outbound_.80_.v1_.web.shop.svc.cluster.local", as sidecars name whom they call. */
+static bool spelled(struct slice name, uint16_t *ret_port, struct slice *ret_subset,
+                    struct slice *ret_host)
+{
+    struct slice rest = slice_skip(name, sizeof "outbound_." - 1);
+    ptrdiff_t end;
+    uint64_t port;
+
+    if (!slice_starts(name, SL("outbound_.")) || (end = slice_find(rest, SL("_."))) <= 0 ||
+        !slice_u64(slice_head(rest, (size_t)end), 65535, &port) || !port)
+        return false;
+    rest = slice_skip(rest, (size_t)end + 2);
+    end = slice_find(rest, SL("_."));
+    if (end < 0 || (size_t)end + 2 >= rest.len)
+        return false;
+    *ret_port = (uint16_t)port;
+    *ret_subset = slice_head(rest, (size_t)end);
+    *ret_host = slice_skip(rest, (size_t)end + 2);
+    return true;
+}
+
+static bool has_host(const struct gate *g, struct slice host)
+{
+    for (uint32_t k = 0; k < g->n_servers; k++) {
+        const struct gw_server *s = &g->servers[k].o->gw->servers[g->servers[k].i];
+        struct slice ns;
+
+        for (uint32_t i = 0; i < s->hosts.n; i++)
+            if (host_matches(gate_host_part(s->hosts.p[i], &ns), host))
+                return true;
+    }
+    return false;
+}
+
+/* The TLS is the client's, with the workload itself at the end: nothing is put around it. */
+static void by_name(struct cc *c, struct builder *b, struct slice name)
+{
+    struct slice subset, host;
+    uint32_t i;
+
+    if (!spelled(name, &b->port, &subset, &host) || !has_host(b->gate, host))
+        return;
+    i = cluster_for(c, b, host, b->port, subset, NULL, SLICE_NULL);
+    if (i >= b->s->n_clusters || b->s->clusters[i].problem.len) {
+        b->s->n_clusters = 0;
+        return;
+    }
+    b->s->clusters[i].tls = PROG_TLS_DISABLE;
+    if (b->s->clusters[i].policy)
+        b->s->clusters[i].policy->origin = NULL;
+    b->s->protocol = PROG_TLS;
+    routes_default(c, b, i, false, true);
+}
+
 struct prog *compile_vhost(struct cc *c, struct slice gate_name, struct slice host)
 {
     struct gates all = gates_of(c, false);
@@ -172,12 +228,15 @@ struct prog *compile_vhost(struct cc *c, struct slice gate_name, struct slice ho
     s = b.s = cc_prog(c, PROG_SERVICE, sizeof *s);
     if (!s)
         return NULL;
-    b.port = s->port = g->number;
+    b.port = g->number;
+    s->port = g->number ? g->number : 80; /* a unix socket has none */
     s->host = s->name = cc_copy(c, host);
     s->namespace_ = cc_copy(c, g->servers[0].o->meta->ns);
     /* Names choose routes only where TLS goes through; behind ended TLS routes of bytes do. */
     s->protocol = g->http ? PROG_HTTP : g->tls == PROG_GATE_PASSTHROUGH ? PROG_TLS : PROG_TCP;
-    if (g->http)
+    if (g->tls == PROG_GATE_AUTO)
+        by_name(c, &b, host);
+    else if (g->http)
         http_host(c, &b, host);
     else
         bytes(c, &b);

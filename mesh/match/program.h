@@ -437,6 +437,7 @@ enum prog_gate_tls {
     PROG_GATE_OPTIONAL_MUTUAL,
     PROG_GATE_MESH,        /* mutual, with the workload's own certificate */
     PROG_GATE_PASSTHROUGH, /* TLS goes through as it is */
+    PROG_GATE_AUTO,        /* the same, to the cluster that its server name spells (AUTO_PASSTHROUGH) */
 };
 static inline bool prog_gate_ends_tls(enum prog_gate_tls t)
 {
@@ -482,8 +483,8 @@ struct prog_listeners {
 const struct prog_gate *prog_gate_of_sni(const struct prog_gate_port *p, struct slice sni);
 /* The entry for a host (normal form, no port), by the same order; NULL: none. */
 const struct prog_gate_host *prog_gate_find(const struct prog_gate *g, struct slice host);
-/* Key of the Service that holds the routes of a gate's host ("*" of a gate that is not HTTP); null when
- * it does not fit. */
+/* Key of the Service that holds the routes of a gate's host ("*" of a gate that is not HTTP, the server name of
+ * PROG_GATE_AUTO); null when it does not fit. */
 struct slice prog_gate_key(char *buf, size_t cap, struct slice gate, struct slice host);
 /* Take such a key apart. */
 bool prog_gate_key_split(struct slice key, struct slice *ret_gate, struct slice *ret_host);

@@ -18,6 +18,7 @@ static const int gate_tls[] = {
     [PROG_GATE_OPTIONAL_MUTUAL] = PB_ENUM(GATE_TLS__GATE_OPTIONAL_MUTUAL),
     [PROG_GATE_MESH] = PB_ENUM(GATE_TLS__GATE_MESH),
     [PROG_GATE_PASSTHROUGH] = PB_ENUM(GATE_TLS__GATE_PASSTHROUGH),
+    [PROG_GATE_AUTO] = PB_ENUM(GATE_TLS__GATE_AUTO),
 };
 
 static char *text(struct arena *a, struct slice s)
@@ -233,6 +234,7 @@ static const char *const tls_names[] = {
     [PROG_GATE_OPTIONAL_MUTUAL] = "optional mutual",
     [PROG_GATE_MESH] = "mesh",
     [PROG_GATE_PASSTHROUGH] = "passthrough",
+    [PROG_GATE_AUTO] = "auto passthrough",
 };
 
 static void list(struct buf *out, const char *indent, const char *name,

@@ -80,6 +80,8 @@ static enum err_code append_peer(struct http_head *h, const struct edge *e)
     char text[SOCK_TEXT_MAX];
     struct slice old = http_head_joined(h, SL("x-forwarded-for"));
 
+    if (!sock_addr_set(&e->peer)) /* at a unix socket */
+        return ERR_OK;
     sock_addr_ip_text(&e->peer, text);
     return http_head_set(h, SL("x-forwarded-for"),
                          old.len ? slice_str(arena_printf(h->arena, "%.*s,%s", SL_FMT(old), text))
@@ -98,7 +100,7 @@ enum err_code edge_headers(struct http_head *h, const struct edge *e)
     /* A trusted proxy in front may have ended TLS; nobody else is asked. */
     if (rc == ERR_OK && (!e->hops || !http_head_get(h, SL("x-forwarded-proto")).len))
         rc = http_head_set(h, SL("x-forwarded-proto"), e->tls ? SL("https") : SL("http"));
-    if (rc == ERR_OK && !edge_is_internal(&client))
+    if (rc == ERR_OK && sock_addr_set(&client) && !edge_is_internal(&client))
         rc = http_head_set(h, SL("x-envoy-external-address"),
                            slice_str(sock_addr_ip_text(&client, text)));
     if (rc == ERR_OK && e->client_cert.len)

@@ -361,7 +361,7 @@ static inline struct prog_strings g_hash(struct gen *g)
 static inline void g_gate(struct gen *g, struct prog_gate *t)
 {
     t->name = g_word(g);
-    t->tls = (enum prog_gate_tls)g_n(g, PROG_GATE_PASSTHROUGH + 1);
+    t->tls = (enum prog_gate_tls)g_n(g, PROG_GATE_AUTO + 1);
     t->http = g_bool(g);
     t->sni = g_texts(g);
     t->credentials = g_texts(g);
