@@ -207,6 +207,8 @@ static void by_name(struct cc *c, struct builder *b, struct slice name)
         b->s->n_clusters = 0;
         return;
     }
+    /* A cluster of its own, named as Istio does: that of the same host by other routes has its TLS. */
+    b->s->clusters[i].name = b->s->clusters[i].sni;
     b->s->clusters[i].tls = PROG_TLS_DISABLE;
     if (b->s->clusters[i].policy)
         b->s->clusters[i].policy->origin = NULL;

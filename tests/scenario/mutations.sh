@@ -91,7 +91,8 @@ ingress-tls-principal^ingress-tls^proxy/incoming.c^    if (own) { /* a client^  
 ingress-tls-secret^ingress-tls^mesh/compile/inbound.c^    return slice_eq(o->meta->ns, cc_ns(c)) && !api_selector_is_all(&o->sc->selector);^    return c && o;
 served-stale^gateway-files^proxy/served.c^memcmp(now, s->stamps, sizeof now) == 0 ^s->stamps[0].size 
 pins-off^gateway-files^lib/tls/verify.c^    if (!wrong && t->ctx->n_pins &&^    if (!wrong && !t->ctx &&
-gateway-auto-everybody^gateway-auto^mesh/compile/vhost.c^    if (!spelled(name, &b->port, &subset, &host) || !has_host(b->gate, host))^    if (!spelled(name, &b->port, &subset, &host))
+gateway-auto-shared^gateway-auto^mesh/compile/vhost.c^    b->s->clusters[i].name = b->s->clusters[i].sni;^    b->s->clusters[i].sni = b->s->clusters[i].name;
+gateway-auto-off^gateway-auto^proxy/gate.c^    return g && g->tls == PROG_GATE_AUTO ? g : prog_gate_of_sni(p, sni);^    return g && !p ? g : prog_gate_of_sni(p, sni);
 gateway-crl-off^gateway-crl^lib/tls/ctx.c^    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);^    X509_STORE_set_flags(store, 0);
 gateway-host-namespace^gateway-http^mesh/compile/gateway.c^    return !ns.p || slice_is(ns, "*") || slice_eq(slice_is(ns, ".") ? gw_ns : ns, vs_ns);^    return !ns.p || gw_ns.len || vs_ns.len;
 gateway-edge-believes^gateway-http^proxy/filter/edge.c^    remove_privileged(h);^    (void)h;
