@@ -475,7 +475,7 @@ void an_selector(struct an *an, const struct api_selector *s, bool root_is_all,
 struct both {
     const struct api_map *a, *b;
     struct slice ns;
-    const struct ix_pod *pod;
+    const struct ix_pod *pod; /* the first by name */
 };
 
 static bool seek_both(void *user, const struct ix_pod *p)
@@ -483,9 +483,10 @@ static bool seek_both(void *user, const struct ix_pod *p)
     struct both *s = user;
 
     if (p->known && !p->gone && slice_eq(istr_slice(p->ns), s->ns) &&
-        ilabels_cover(p->labels, s->a) && ilabels_cover(p->labels, s->b))
+        ilabels_cover(p->labels, s->a) && ilabels_cover(p->labels, s->b) &&
+        (!s->pod || slice_cmp(istr_slice(p->name), istr_slice(s->pod->name)) < 0))
         s->pod = p;
-    return !s->pod;
+    return true;
 }
 
 /* Kinds of which one object counts for a workload: the oldest. */
@@ -495,6 +496,8 @@ struct rival {
     const struct api_selector *(*selector)(const struct ix_object *o);
     enum finding_kind kind;
     const char *path;
+    const struct ix_object *oldest; /* found */
+    const struct ix_pod *pod;       /* that both select; NULL: both are for all */
 };
 
 static bool is_older(const struct ix_object *a, const struct ix_object *b)
@@ -514,23 +517,38 @@ static bool rival_check(void *user, const struct ix_object *o)
     if (o == an->o || !s || !slice_eq(o->meta->ns, an->o->meta->ns) || !is_older(o, an->o) ||
         api_selector_is_all(s) != api_selector_is_all(r->own))
         return true;
-    if (api_selector_is_all(s)) {
-        an_add(
-            an, r->kind, r->path,
-            "the older %s %.*s is for all workloads of the namespace too, and holds: put both into "
-            "one object",
-            index_kind_name(o->kind), SL_FMT(o->meta->name));
-        return false;
-    }
-    both.a = &s->labels;
-    both.b = &r->own->labels;
-    index_each_pod(an->x, seek_both, &both);
-    if (!both.pod)
+    if (r->oldest && is_older(r->oldest, o))
         return true;
-    an_add(an, r->kind, r->path,
-           "the older %s %.*s selects pod %s too, and holds there: select apart from each other",
-           index_kind_name(o->kind), SL_FMT(o->meta->name), both.pod->name->p);
-    return false;
+    if (!api_selector_is_all(s)) {
+        both.a = &s->labels;
+        both.b = &r->own->labels;
+        index_each_pod(an->x, seek_both, &both);
+        if (!both.pod)
+            return true;
+    }
+    r->oldest = o;
+    r->pod = both.pod;
+    return true;
+}
+
+/* One of them is told of, however many there are: the one that holds. */
+static void rivals(struct rival *r, enum index_kind kind)
+{
+    const struct ix_object *o;
+
+    index_each_object(r->an->x, kind, rival_check, r);
+    o = r->oldest;
+    if (!o)
+        return;
+    if (r->pod)
+        an_add(r->an, r->kind, r->path,
+               "the older %s %.*s selects pod %s too, and holds there: select apart from each other",
+               index_kind_name(o->kind), SL_FMT(o->meta->name), r->pod->name->p);
+    else
+        an_add(r->an, r->kind, r->path,
+               "the older %s %.*s is for all workloads of the namespace too, and holds: put both into "
+               "one object",
+               index_kind_name(o->kind), SL_FMT(o->meta->name));
 }
 
 static const struct api_selector *pa_selector(const struct ix_object *o)
@@ -614,7 +632,7 @@ static void object(struct an *an)
     case INDEX_PA:
         an_selector(an, &an->o->pa->selector, false, "spec.selector");
         r.own = &an->o->pa->selector, r.selector = pa_selector, r.kind = FINDING_CONFLICT;
-        index_each_object(an->x, INDEX_PA, rival_check, &r);
+        rivals(&r, INDEX_PA);
         an_mtls_pa(an);
         break;
     case INDEX_AP:
@@ -630,14 +648,14 @@ static void object(struct an *an)
         an_selector(an, &an->o->sc->selector, false, "spec.workloadSelector");
         r.own = &an->o->sc->selector, r.selector = sc_selector, r.kind = FINDING_SIDECARS;
         r.path = "spec.workloadSelector";
-        index_each_object(an->x, INDEX_SC, rival_check, &r);
+        rivals(&r, INDEX_SC);
         an_sidecar(an);
         break;
     case INDEX_TE:
         an_selector(an, &an->o->te->selector, true, "spec.selector");
         r.own = &an->o->te->selector, r.selector = te_selector, r.kind = FINDING_TELEMETRIES;
         if (!an->o->te->target_refs.n)
-            index_each_object(an->x, INDEX_TE, rival_check, &r);
+            rivals(&r, INDEX_TE);
         break;
     case INDEX_PC:
         an_selector(an, &an->o->pc->selector, true, "spec.selector");

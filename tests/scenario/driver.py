@@ -583,7 +583,7 @@ class Proxy:
 
     def end(self, step_ms):
         """Wait for its end while time goes on."""
-        for _ in range(100):
+        for _ in range(400):
             try:
                 return self.process.wait(0.05)
             except subprocess.TimeoutExpired:
