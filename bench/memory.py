@@ -28,10 +28,10 @@ REACHED = {"idle": 1100, "few": 1140, "service": 3900, "connection": 505}  # KB,
 CONNECTIONS = 2000
 # KB = 1,000 bytes as `strip --strip-unneeded` leaves them. The sidecar's two executables count as one; the
 # supervisor among them is static, with musl.
-SIZES = {"sidecar": (("tulle-proxy", "tulle-proxy-data"), 676, 1000),
-         "operator": (("tulle-operator",), 852, None),
+SIZES = {"sidecar": (("tulle-proxy", "tulle-proxy-data"), 699, 1000),
+         "operator": (("tulle-operator",), 877, None),
          "injector": (("tulle-injector",), 393, None),
-         "tulle": (("tulle",), 1413, None)}  # programs, reached, budget
+         "tulle": (("tulle",), 1431, None)}  # programs, reached, budget
 SIZE_SLACK = 1.03  # they do not vary between runs, only between compilers and by features
 
 

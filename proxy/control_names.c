@@ -20,7 +20,8 @@ static void each_name(struct hostnames *h, enum prog_kind kind, const struct pro
     } else if (p && kind == PROG_ENDPOINTS) {
         const struct prog_endpoints *e = (const struct prog_endpoints *)p;
         for (uint32_t i = 0; i < e->names.n; i++)
-            fn(h, e->names.p[i]);
+            if (!slice_starts(e->names.p[i], SL("unix://")))
+                fn(h, e->names.p[i]);
     }
 }
 

@@ -349,10 +349,10 @@ static void end_tls(struct gate_in *in, struct tls_ctx *ctx)
  * passes such on. */
 static const struct prog_gate *gate_of(const struct prog_gate_port *p, struct slice sni)
 {
-    struct slice host = sni;
-    for (ptrdiff_t at; slice_starts(sni, SL("outbound_.")) && (at = slice_find(host, SL("_."))) >= 0;)
-        host = slice_skip(host, (size_t)at + 2);
-    const struct prog_gate *g = host.len < sni.len ? prog_gate_of_sni(p, host) : NULL;
+    struct slice host, subset;
+    uint16_t port;
+    const struct prog_gate *g =
+        prog_cluster_spelled(sni, &port, &subset, &host) ? prog_gate_of_sni(p, host) : NULL;
     return g && g->tls == PROG_GATE_AUTO ? g : prog_gate_of_sni(p, sni);
 }
 

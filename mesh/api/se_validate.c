@@ -112,8 +112,13 @@ static void endpoints(const struct se *se, const struct fpath *spec, struct find
         struct ipaddr ip;
 
         if (slice_starts(e->address, SL("unix://"))) {
-            findings_add(f, FINDING_UNSUPPORTED, &address,
-                         "unix sockets are not called: give an address or a name");
+            struct slice path = slice_skip(e->address, 7);
+
+            if (se->resolution != SE_STATIC)
+                findings_add(f, FINDING_INVALID, &address, "a unix socket needs resolution STATIC");
+            if (path.len < 2 || path.len > 107 || (path.p[0] != '/' && path.p[0] != '@'))
+                findings_add(f, FINDING_INVALID, &address,
+                             "must name a socket of at most 107 bytes: unix:///path or unix://@name");
             if (e->n_ports)
                 findings_add(f, FINDING_INVALID, &at, "a unix socket has no ports");
         } else if (se->resolution == SE_STATIC && !ip_parse(e->address, &ip)) {

@@ -52,8 +52,6 @@ void shape_check_workload(const struct se_endpoint *e, const struct fpath *at, s
     struct ipaddr ip;
 
     if (slice_starts(e->address, SL("unix://"))) {
-        findings_add(f, FINDING_UNSUPPORTED, &address,
-                     "unix sockets are not called: give an address or a name");
         if (e->address.len == 7 || (e->address.p[7] != '/' && e->address.p[7] != '@'))
             findings_add(f, FINDING_INVALID, &address,
                          "must name a socket: unix:///path or unix://@name");

@@ -438,12 +438,14 @@ static void add_entry(struct eb *b, struct slice ns, const struct se_endpoint *e
             return;
         set_address(to, &ip, (uint16_t)port);
         describe_entry(b, ns, e, to);
-    } else if (!slice_starts(e->address, SL("unix:")) &&
+    } else if (slice_starts(e->address, SL("unix://")) ||
                host_normalise(e->address, host, sizeof host, &name) == ERR_OK) {
         named = cc_grow(b->c, &b->named, &b->n_named, &b->cap_named, sizeof *named);
         if (!named)
             return;
-        named->name = cc_printf(b->c, "%.*s:%u", SL_FMT(name), port);
+        named->name = slice_starts(e->address, SL("unix://"))
+                          ? cc_copy(b->c, e->address)
+                          : cc_printf(b->c, "%.*s:%u", SL_FMT(name), port);
         describe_entry(b, ns, e, &named->e);
     }
 }

@@ -160,27 +160,6 @@ static void bytes(struct cc *c, struct builder *b)
 
 /* --- AUTO_PASSTHROUGH --------------------------------------------------------------------------
  */
-/* "outbound_.80_.v1_.web.shop.svc.cluster.local", as sidecars name whom they call. */
-static bool spelled(struct slice name, uint16_t *ret_port, struct slice *ret_subset,
-                    struct slice *ret_host)
-{
-    struct slice rest = slice_skip(name, sizeof "outbound_." - 1);
-    ptrdiff_t end;
-    uint64_t port;
-
-    if (!slice_starts(name, SL("outbound_.")) || (end = slice_find(rest, SL("_."))) <= 0 ||
-        !slice_u64(slice_head(rest, (size_t)end), 65535, &port) || !port)
-        return false;
-    rest = slice_skip(rest, (size_t)end + 2);
-    end = slice_find(rest, SL("_."));
-    if (end < 0 || (size_t)end + 2 >= rest.len)
-        return false;
-    *ret_port = (uint16_t)port;
-    *ret_subset = slice_head(rest, (size_t)end);
-    *ret_host = slice_skip(rest, (size_t)end + 2);
-    return true;
-}
-
 static bool has_host(const struct gate *g, struct slice host)
 {
     for (uint32_t k = 0; k < g->n_servers; k++) {
@@ -200,7 +179,7 @@ static void by_name(struct cc *c, struct builder *b, struct slice name)
     struct slice subset, host;
     uint32_t i;
 
-    if (!spelled(name, &b->port, &subset, &host) || !has_host(b->gate, host))
+    if (!prog_cluster_spelled(name, &b->port, &subset, &host) || !has_host(b->gate, host))
         return;
     i = cluster_for(c, b, host, b->port, subset, NULL, SLICE_NULL);
     if (i >= b->s->n_clusters || b->s->clusters[i].problem.len) {

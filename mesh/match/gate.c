@@ -101,3 +101,26 @@ bool prog_gate_key_split(struct slice key, struct slice *ret_gate, struct slice 
     *ret_host = slice_skip(key, (size_t)bar + 1);
     return true;
 }
+
+bool prog_cluster_spelled(struct slice name, uint16_t *ret_port, struct slice *ret_subset,
+                          struct slice *ret_host)
+{
+    struct slice rest;
+    ptrdiff_t end;
+    uint64_t port;
+
+    if (!slice_starts(name, SL("outbound_.")))
+        return false;
+    rest = slice_skip(name, sizeof "outbound_." - 1);
+    if ((end = slice_find(rest, SL("_."))) <= 0 ||
+        !slice_u64(slice_head(rest, (size_t)end), 65535, &port) || !port)
+        return false;
+    rest = slice_skip(rest, (size_t)end + 2);
+    end = slice_find(rest, SL("_."));
+    if (end < 0 || (size_t)end + 2 >= rest.len)
+        return false;
+    *ret_port = (uint16_t)port;
+    *ret_subset = slice_head(rest, (size_t)end);
+    *ret_host = slice_skip(rest, (size_t)end + 2);
+    return true;
+}

@@ -419,7 +419,7 @@ struct prog_endpoints {
     uint64_t *selectors;
     uint32_t n_selectors;
     uint32_t n_named;            /* the same to be resolved: behind the others in `p` */
-    struct prog_strings names;   /* of these, in their order: "host:port" */
+    struct prog_strings names;   /* of these, in their order: "host:port"; or unix sockets: "unix:///path" */
     uint32_t first;              /* of what a resolver gave (proxy/hostnames.h): which it gave first */
 };
 /* The bit that stands for `selector` in these endpoints' `subsets`; all ones for selector 0 (every
@@ -486,6 +486,9 @@ const struct prog_gate_host *prog_gate_find(const struct prog_gate *g, struct sl
 /* Key of the Service that holds the routes of a gate's host ("*" of a gate that is not HTTP, the server name of
  * PROG_GATE_AUTO); null when it does not fit. */
 struct slice prog_gate_key(char *buf, size_t cap, struct slice gate, struct slice host);
+/* Take apart "outbound_.80_.v1_.web.shop.svc.cluster.local", as sidecars name in TLS whom they call. */
+bool prog_cluster_spelled(struct slice name, uint16_t *ret_port, struct slice *ret_subset,
+                          struct slice *ret_host);
 /* Take such a key apart. */
 bool prog_gate_key_split(struct slice key, struct slice *ret_gate, struct slice *ret_host);
 

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { UNIX_PATH = 108 /* unix(7) */ };
+
 static void direct_release(struct up_cluster *c);
 
 struct up_host *up_host_ref(struct up_host *h)
@@ -110,11 +112,13 @@ static int hosts_push(struct up_host ***list, uint32_t *n, uint32_t *cap, struct
 
 /* The host of this endpoint among the current ones, taken out of the list; NULL when new. */
 static struct up_host *hosts_take(struct up_cluster *c, const struct sock_addr *addr,
-                                  struct slice identity)
+                                  const char *path, struct slice identity)
 {
     for (uint32_t i = 0; i < c->n_hosts; i++) {
         struct up_host *h = c->hosts[i];
-        if (h && sock_addr_eq(&h->addr, addr) && slice_eq(h->identity, identity)) {
+        bool same = h && (path ? h->path && strcmp(h->path, path) == 0
+                               : !h->path && sock_addr_eq(&h->addr, addr));
+        if (same && slice_eq(h->identity, identity)) {
             c->hosts[i] = NULL;
             return h;
         }
@@ -144,20 +148,23 @@ static struct up_host *host_move(struct up_cluster *c, const struct sock_addr *a
     return h;
 }
 
-static void refresh_host(struct refresh *r, const struct prog_endpoints *eps,
-                         const struct prog_endpoint *e, const struct prog_endpoint *at)
+/* `path`: of a unix socket in the address's place, or NULL. */
+static void refresh_at(struct refresh *r, const struct prog_endpoints *eps,
+                       const struct prog_endpoint *e, const struct sock_addr *addr, const char *path)
 {
     struct up_cluster *c = r->c;
-    struct sock_addr addr;
-    if ((c->cfg.subset_selector && !(e->subsets & prog_subset_mask(eps, c->cfg.subset_selector))) ||
-        sock_addr_from_bytes(slice_of(at->address, at->address_len), at->port, &addr) < 0)
+    if (c->cfg.subset_selector && !(e->subsets & prog_subset_mask(eps, c->cfg.subset_selector)))
         return;
     struct slice id = e->identity < eps->identities.n ? eps->identities.p[e->identity] : SLICE_NULL;
-    struct up_host *h = hosts_take(c, &addr, id);
+    struct up_host *h = hosts_take(c, addr, path, id);
+    if (!h && !path)
+        h = host_move(c, addr, id);
     if (!h)
-        h = host_move(c, &addr, id);
-    if (!h)
-        h = host_new(c, &addr, id);
+        h = host_new(c, addr, id);
+    if (h && path && !h->path && !(h->path = mem_strndup(path, strlen(path)))) {
+        host_retire(h);
+        return;
+    }
     if (!h || hosts_push(&r->list, &r->n, &r->cap, h) < 0) {
         if (h)
             host_retire(h);
@@ -167,6 +174,23 @@ static void refresh_host(struct refresh *r, const struct prog_endpoints *eps,
     h->draining = e->draining;
     h->weight = e->weight ? e->weight : 1;
     h->group = r->places ? locality_group(r->places, &r->self, eps, e) : 0;
+}
+
+static void refresh_host(struct refresh *r, const struct prog_endpoints *eps,
+                         const struct prog_endpoint *e, const struct prog_endpoint *at)
+{
+    struct sock_addr addr;
+    if (sock_addr_from_bytes(slice_of(at->address, at->address_len), at->port, &addr) == 0)
+        refresh_at(r, eps, e, &addr, NULL);
+}
+
+static void refresh_unix(struct refresh *r, const struct prog_endpoints *eps,
+                         const struct prog_endpoint *e, struct slice path)
+{
+    static const struct sock_addr none;
+    char text[UNIX_PATH];
+    if (slice_copy(path, text, sizeof text))
+        refresh_at(r, eps, e, &none, text);
 }
 
 /* The addresses of a name, with the traits of the endpoint that has it; NULL: none of its own. */
@@ -195,7 +219,10 @@ static void hosts_refresh(struct up_cluster *c)
         for (uint32_t i = 0; eps && i < eps->n; i++)
             refresh_host(&r, eps, &eps->p[i], &eps->p[i]);
         for (uint32_t i = 0; eps && i < eps->n_named; i++)
-            refresh_name(&r, eps, &eps->p[eps->n + i], eps->names.p[i]);
+            if (slice_starts(eps->names.p[i], SL("unix://")))
+                refresh_unix(&r, eps, &eps->p[eps->n + i], slice_skip(eps->names.p[i], 7));
+            else
+                refresh_name(&r, eps, &eps->p[eps->n + i], eps->names.p[i]);
     }
     for (uint32_t k = 0; k < c->cfg.dns.n; k++)
         refresh_name(&r, NULL, NULL, c->cfg.dns.p[k]);
@@ -264,7 +291,7 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
     return up_cluster_ref(c);
 }
 
-enum { DIRECT_KEY_MAX = 512, UNIX_PATH = 108 /* unix(7) */ };
+enum { DIRECT_KEY_MAX = 512 };
 
 /* `path`: of a unix socket in the address's place, or NULL. */
 static struct slice direct_key(struct slice name, const struct sock_addr *addr, const char *path,

@@ -9,7 +9,7 @@ static void describe_host(const struct up_host *h, int64_t now, struct buf *out)
 {
     char text[SOCK_TEXT_MAX];
     int64_t until = h->outlier ? h->outlier->until_ns : 0;
-    buf_addf(out, "  %s mtls=%s weight=%u active=%u health=", sock_addr_text(&h->addr, text),
+    buf_addf(out, "  %s mtls=%s weight=%u active=%u health=", h->path ? h->path : sock_addr_text(&h->addr, text),
              h->mtls ? "yes" : "no", h->weight, h->active);
     if (until > now)
         buf_addf(out, "ejected ejections=%u back_in_ms=%lld", h->outlier->backoff,

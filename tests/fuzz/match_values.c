@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* module: mesh/match
- * Authorization values and path templates against texts, beside a slow matcher that tries every split.
+ * Authorization values and path templates against texts, beside a slow matcher that tries every split; names
+ * that spell clusters.
  * Input: value, newline, text. */
 #include <stdlib.h>
 
@@ -46,7 +47,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     uint32_t on, status[4], count;
     ptrdiff_t nl = slice_chr(all, '\n');
 
+    uint16_t port;
+
     retry_parse_on(all, &on, status, 4, &count, &unknown);
+    if (prog_cluster_spelled(all, &port, &value, &text) &&
+        (!port || !text.len || text.p + text.len != all.p + all.len))
+        abort();
     if (nl < 0 || n > 256)
         return 0;
     value = slice_head(all, (size_t)nl);

@@ -93,6 +93,7 @@ served-stale^gateway-files^proxy/served.c^memcmp(now, s->stamps, sizeof now) == 
 pins-off^gateway-files^lib/tls/verify.c^    if (!wrong && t->ctx->n_pins &&^    if (!wrong && !t->ctx &&
 gateway-auto-shared^gateway-auto^mesh/compile/vhost.c^    b->s->clusters[i].name = b->s->clusters[i].sni;^    b->s->clusters[i].sni = b->s->clusters[i].name;
 gateway-auto-off^gateway-auto^proxy/gate.c^    return g && g->tls == PROG_GATE_AUTO ? g : prog_gate_of_sni(p, sni);^    return g && !p ? g : prog_gate_of_sni(p, sni);
+entry-unix-same^entry-unix^proxy/upstream/cluster.c^h->path && strcmp(h->path, path) == 0^h->path
 gateway-crl-off^gateway-crl^lib/tls/ctx.c^    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);^    X509_STORE_set_flags(store, 0);
 gateway-host-namespace^gateway-http^mesh/compile/gateway.c^    return !ns.p || slice_is(ns, "*") || slice_eq(slice_is(ns, ".") ? gw_ns : ns, vs_ns);^    return !ns.p || gw_ns.len || vs_ns.len;
 gateway-edge-believes^gateway-http^proxy/filter/edge.c^    remove_privileged(h);^    (void)h;

@@ -99,8 +99,43 @@ START_TEST(key)
 }
 END_TEST
 
+static const struct {
+    const char *name;
+    unsigned port; /* 0: refused */
+    const char *subset, *host;
+} spelt[] = {
+    {"outbound_.80_._.web.shop.svc.cluster.local", 80, "", "web.shop.svc.cluster.local"},
+    {"outbound_.8080_.v1_.web.shop", 8080, "v1", "web.shop"},
+    {"outbound_.80_.a.b_.web", 80, "a.b", "web"},
+    {"outbound_.80_._.", 0, NULL, NULL},
+    {"outbound_.80_.web", 0, NULL, NULL},
+    {"outbound_.0_._.web", 0, NULL, NULL},
+    {"outbound_.65536_._.web", 0, NULL, NULL},
+    {"outbound_.x_._.web", 0, NULL, NULL},
+    {"outbound_._._.web", 0, NULL, NULL},
+    {"outbound_.", 0, NULL, NULL},
+    {"inbound_.80_._.web", 0, NULL, NULL},
+    {"web", 0, NULL, NULL},
+    {"", 0, NULL, NULL},
+};
+
+START_TEST(spelled_clusters)
+{
+    struct slice subset, host;
+    uint16_t port;
+    bool good = prog_cluster_spelled(slice_str(spelt[_i].name), &port, &subset, &host);
+
+    ck_assert_msg(good == (spelt[_i].port != 0), "%s", spelt[_i].name);
+    if (!good)
+        return;
+    ck_assert_uint_eq(port, spelt[_i].port);
+    ck_assert(slice_is(subset, spelt[_i].subset) && slice_is(host, spelt[_i].host));
+}
+END_TEST
+
 TESTS(gate)
 {
+    tcase_add_loop_test(tc, spelled_clusters, 0, (int)N_OF(spelt));
     tcase_add_loop_test(tc, by_name, 0, (int)N_OF(choices));
     tcase_add_loop_test(tc, by_host, 0, (int)N_OF(finds));
     tcase_add_loop_test(tc, key, 0, (int)N_OF(keys));
