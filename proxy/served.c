@@ -294,7 +294,7 @@ void served_keep(const struct prog_inbound *in)
 /* A Secret is judged by itself, since it may be on its way while the port is known. */
 int served_judge_gate(const struct control *c, const struct prog_gate *g, struct err *err)
 {
-    struct tls_ctx *ctx;
+    struct tls_ctx *ctx = NULL;
     if (!served_by_files(g) || !prog_gate_ends_tls(g->tls))
         return 0;
     if (served_ctx(g, loop_now(c->loop), &ctx, err) < 0)
@@ -307,7 +307,7 @@ static int judge_credential(const struct prog_credential *own, struct err *err)
 {
     const struct prog_gate any = {.tls = PROG_GATE_SIMPLE, .min_version = 12, .max_version = 13};
     struct served_texts t = {.certs = {{own->chain_pem, own->key_pem}}, .n_certs = 1};
-    struct tls_ctx *ctx;
+    struct tls_ctx *ctx = NULL;
     if (served_build(&any, &t, &ctx, err) < 0)
         return -1;
     tls_ctx_unref(ctx);

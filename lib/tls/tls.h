@@ -27,8 +27,7 @@ struct tls_ctx_opts {
     bool server;
     struct tls_identity identity; /* empty chain: none (a plain TLS client) */
     const struct tls_identity *others; /* further ones, each with a key of another kind: the peer gets
-                                the first that it can verify */
-    uint32_t n_others;
+                                the first that it can verify; `n_others` */
     struct slice roots_pem;  /* trust anchors for the peer; empty with verify_peer: refuses all */
     struct slice crl_pem;    /* revocation lists (RFC 5280 5); with any, every certificate of the peer's
                                 chain needs one of its issuer. Empty: nothing is looked up */
@@ -43,11 +42,10 @@ struct tls_ctx_opts {
     const char *ciphers;     /* of TLS 1.2, as OpenSSL lists them; NULL: ours */
     const struct slice *peer_names; /* the peer's leaf must carry one of these as DNS, URI, address or
                                 mail SAN, exactly; borrowed for the call only */
-    uint32_t n_peer_names;
     /* The SHA-256 (32 bytes) of the peer's leaf must be among the hashes, or that of its public key
      * (SubjectPublicKeyInfo, as RFC 7469 2.4 has it) among the keys; borrowed for the call only */
     const struct slice *peer_hashes, *peer_keys;
-    uint32_t n_peer_hashes, n_peer_keys;
+    uint32_t n_others, n_peer_names, n_peer_hashes, n_peer_keys;
     bool resume;             /* session tickets (server) and session reuse (client) */
 };
 /* Build a context. The error names the bad part ("identity chain", "roots"). */

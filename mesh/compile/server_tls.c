@@ -55,9 +55,9 @@ static void check_secrets(struct cc *c, const struct tls_source *s, const struct
 {
     const char *at = t->credential_name.len ? ".credentialName" : ".credentialNames";
     bool clients = to->tls == PROG_GATE_MUTUAL || to->tls == PROG_GATE_OPTIONAL_MUTUAL;
-    struct slice first = to->credentials.n ? to->credentials.p[0] : SLICE_NULL;
+    struct slice first = to->credentials.p && to->credentials.n ? to->credentials.p[0] : SLICE_NULL;
 
-    for (uint32_t i = 0; i < to->credentials.n; i++)
+    for (uint32_t i = 0; to->credentials.p && i < to->credentials.n; i++)
         check_secret(c, s, at, to->credentials.p[i]);
     if (!clients)
         return;
