@@ -1079,6 +1079,32 @@ class Scenario:
         need(os.environ.get("SCENARIO_SANITIZER") or high <= low * 1.05 + 32,
              "anonymous memory went from %d to %d KB" % (low, high))
 
+    def do_churn(self, *names, text):
+        """Until these in the background have ended, each proxy reads the other of two configurations, this one and that of
+        `mesh`, again and again, its pages are read, and its clock goes on (pauses before repeated requests end)."""
+        programs = []
+        for objects in ([text], self.objects):
+            kept, self.objects = self.objects, objects
+            for p in self.proxies.values():
+                with open(self.compile(p.pod), "rb") as f:
+                    programs.append((p, f.read()))
+            self.objects = kept
+        rounds = 0
+        while any(self.running[n].empty() for n in names):
+            for p, program in programs:
+                said = os.path.getsize(p.log_path)
+                with open(p.config + ".new", "wb") as f:
+                    f.write(program)
+                os.rename(p.config + ".new", p.config)
+                p.process.send_signal(signal.SIGHUP)
+                need(eventually(lambda: "Configuration read again" in p.text(said)),
+                     "not read again: " + p.text()[-500:])
+                for page in ("/stats/prometheus", "/clusters", "/memory", "/config_dump?kind=Settings"):
+                    need(p.page(page)[0] == 200, page)
+                self.do_advance("20ms")
+            rounds += 1
+        need(rounds > 2, "only %d rounds" % rounds)
+
     def do_reload(self, *pods):
         """The proxies (all) get the program of the objects as they are now."""
         for pod in pods or list(self.proxies):
