@@ -197,7 +197,7 @@ static struct mirror *mirror_new(struct worker *w, struct up_cluster *c,
         .cluster = c,
         .arena = &m->arena,
         .head_request = slice_is(request->method, "HEAD"),
-        .h2 = up_over_h2(c->cfg.client_protocol ? PROG_AUTO : c->cfg.protocol, request),
+        .h2 = up_over_h2(c->cfg->client_protocol ? PROG_AUTO : c->cfg->protocol, request),
         .may_share = up_may_share(c, request),
         .once = true,
     };

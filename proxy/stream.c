@@ -103,7 +103,7 @@ static void stream_record(struct stream *s)
         .messages_received = s->messages_received.messages,
         .messages_sent = s->messages_sent.messages,
         .route = s->match.route ? s->match.route->name : SLICE_NULL,
-        .cluster = s->attempt.cluster ? s->attempt.cluster->cfg.name : SLICE_NULL,
+        .cluster = s->attempt.cluster ? s->attempt.cluster->cfg->name : SLICE_NULL,
         .peer = info->peer,
         .orig = info->orig,
         .upstream = s->upstream_addr,
@@ -119,16 +119,16 @@ static void stream_record(struct stream *s)
     } else {
         const struct up_cluster *c = s->attempt.cluster;
         r.peer_principal = s->upstream_principal;
-        if (c && c->cfg.service_name.len) {
-            r.service_host = c->cfg.host;
-            r.service_name = c->cfg.service_name;
-            r.service_namespace = c->cfg.service_namespace;
+        if (c && c->cfg->service_name.len) {
+            r.service_host = c->cfg->host;
+            r.service_name = c->cfg->service_name;
+            r.service_namespace = c->cfg->service_namespace;
         } else if (s->service) {
             r.service_host = s->service->host;
             r.service_name = s->service->name;
             r.service_namespace = s->service->namespace_;
         } else {
-            r.service_name = c ? c->cfg.name : SL("BlackHoleCluster");
+            r.service_name = c ? c->cfg->name : SL("BlackHoleCluster");
         }
     }
     telemetry_record(s->worker, &r);

@@ -83,7 +83,7 @@ static enum prog_protocol inbound_protocol(const struct down_info *info)
 static bool over_h2(const struct stream *s)
 {
     const struct down_info *info = &s->down->info;
-    const struct prog_cluster *cfg = &s->attempt.cluster->cfg;
+    const struct prog_cluster *cfg = s->attempt.cluster->cfg;
     return up_over_h2(info->inbound          ? inbound_protocol(info)
                       : cfg->client_protocol ? PROG_AUTO
                                              : cfg->protocol,
@@ -93,7 +93,7 @@ static bool over_h2(const struct stream *s)
 void stream_attempt(struct stream *s)
 {
     struct up_attempt *a = &s->attempt;
-    const struct prog_hash *hash = PROG_POLICY(&a->cluster->cfg, hash);
+    const struct prog_hash *hash = PROG_POLICY(a->cluster->cfg, hash);
     if (hash && !s->hash_known) {
         s->hashed = affinity_of_request(hash, &s->req, &s->down->info.peer, &s->hash, &s->set_cookie);
         s->hash_known = true;
@@ -149,7 +149,7 @@ static bool stream_retry(struct stream *s, const struct retry_outcome *o)
     if (s->retries == 0) { /* a stream is in one retry at a time: counted once, until it is over */
         if (!up_may_retry(c)) {
             s->flags |= FLAG_UO;
-            telemetry_retry_overflow(s->worker, c->cfg.name);
+            telemetry_retry_overflow(s->worker, c->cfg->name);
             return false;
         }
         c->retries++;

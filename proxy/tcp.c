@@ -79,7 +79,7 @@ static void tcp_describe(const struct tcp *s, struct record *r)
     if (d->info.gw && d->chan)
         r->sni = down_sni(d);
     if (s->host) {
-        r->cluster = s->host->cluster->cfg.name;
+        r->cluster = s->host->cluster->cfg->name;
         r->upstream = up_peer_addr(s->host, s->up);
     }
     if (d->info.inbound) {
@@ -92,12 +92,12 @@ static void tcp_describe(const struct tcp *s, struct record *r)
         if (s->sni)
             r->sni = slice_str(s->sni);
         r->peer_principal = s->up && chan_is_tls(s->up) ? tls_chan_peer_spiffe(s->up) : SLICE_NULL;
-        if (s->host && s->host->cluster->cfg.service_name.len) {
-            r->service_host = s->host->cluster->cfg.host;
-            r->service_name = s->host->cluster->cfg.service_name;
-            r->service_namespace = s->host->cluster->cfg.service_namespace;
+        if (s->host && s->host->cluster->cfg->service_name.len) {
+            r->service_host = s->host->cluster->cfg->host;
+            r->service_name = s->host->cluster->cfg->service_name;
+            r->service_namespace = s->host->cluster->cfg->service_namespace;
         } else {
-            r->service_name = s->host ? s->host->cluster->cfg.name : SL("BlackHoleCluster");
+            r->service_name = s->host ? s->host->cluster->cfg->name : SL("BlackHoleCluster");
         }
     }
 }
@@ -153,7 +153,7 @@ static void tcp_recheck(struct down *d)
 static void idle_timeout(struct loop_timer *t)
 {
     struct tcp *s = CONTAINER_OF(t, struct tcp, timer);
-    const struct prog_tcp *p = PROG_POLICY(&s->host->cluster->cfg, tcp);
+    const struct prog_tcp *p = PROG_POLICY(s->host->cluster->cfg, tcp);
     if (p && p->max_duration_ms &&
         loop_now(s->down.worker->loop) - s->open_ns >= p->max_duration_ms * NS_PER_MS)
         s->details = "max_connection_duration_reached";
@@ -164,7 +164,7 @@ static void idle_timeout(struct loop_timer *t)
 static void timer_set(struct tcp *s)
 {
     struct worker *w = s->down.worker;
-    const struct prog_tcp *t = PROG_POLICY(&s->host->cluster->cfg, tcp);
+    const struct prog_tcp *t = PROG_POLICY(s->host->cluster->cfg, tcp);
     int64_t ns = w->limits->idle_timeout_ns;
     if (t && t->idle_timeout_ms)
         ns = t->idle_timeout_ms == PROG_MS_NEVER ? INT64_MAX : t->idle_timeout_ms * NS_PER_MS;
@@ -293,7 +293,7 @@ static void dial_failed(struct tcp *s, const char *why)
     s->up = NULL;
     struct up_host *next, *old = s->host;
     struct up_choice how = {.tried = &old, .n_tried = 1};
-    how.hashed = affinity_of_peer(PROG_POLICY(&old->cluster->cfg, hash), &s->down.info.peer, &how.hash);
+    how.hashed = affinity_of_peer(PROG_POLICY(old->cluster->cfg, hash), &s->down.info.peer, &how.hash);
     if (up_pick(old->cluster, &how, &next) != ERR_OK) {
         tcp_fail(s, FLAG_UF | FLAG_URX,
                  "upstream_reset_before_response_started{connection_failure}");
@@ -351,7 +351,7 @@ static void tcp_dial(struct tcp *s)
         return;
     }
     chan_owner(s->up, up_event, s);
-    uint32_t ms = s->host->cluster->cfg.pool.connect_timeout_ms;
+    uint32_t ms = s->host->cluster->cfg->pool.connect_timeout_ms;
     loop_timer_in(s->down.worker->loop, &s->timer, (ms ? ms : 10000) * NS_PER_MS, connect_late);
 }
 
@@ -422,9 +422,9 @@ enum err_code tcp_pick(struct worker *w, const struct down_info *info,
         return ERR_NOT_FOUND;
     struct up_host *h;
     struct up_choice how = {0};
-    how.hashed = affinity_of_peer(PROG_POLICY(&c->cfg, hash), &info->peer, &how.hash);
+    how.hashed = affinity_of_peer(PROG_POLICY(c->cfg, hash), &info->peer, &how.hash);
     enum err_code rc = up_pick(c, &how, &h);
-    if (rc == ERR_OK && c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections) {
+    if (rc == ERR_OK && c->cfg->pool.max_connections && c->conns >= c->cfg->pool.max_connections) {
         *ret_why = "upstream_overflow";
         rc = ERR_LIMIT;
     } else if (rc == ERR_OK) {

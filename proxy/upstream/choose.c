@@ -90,8 +90,8 @@ static void count(struct gather *g)
 
 static void weigh(struct gather *g)
 {
-    const struct prog_locality *l = PROG_POLICY(&g->c->cfg, locality);
-    const struct prog_outlier *o = PROG_POLICY(&g->c->cfg, outlier);
+    const struct prog_locality *l = PROG_POLICY(g->c->cfg, locality);
+    const struct prog_outlier *o = PROG_POLICY(g->c->cfg, outlier);
     struct locality_self self = place_of_worker(g->c->worker);
     const struct prog_distribute *d = locality_distribution(l, &self);
     for (uint32_t i = 0; d && i < g->n_groups; i++)
@@ -133,7 +133,7 @@ static void tables_keep(const struct up_live *old, struct up_live *l)
 
 static enum err_code live_refresh(struct up_cluster *c, int64_t now)
 {
-    struct gather g = {.c = c, .now = now, .keep_ejected = c->cfg.balancer == PROG_HASH};
+    struct gather g = {.c = c, .now = now, .keep_ejected = c->cfg->balancer == PROG_HASH};
     for (uint32_t i = 0; i < c->n_hosts; i++)
         c->hosts[i]->pos = UINT32_MAX;
     count(&g);
@@ -206,7 +206,7 @@ static struct up_group *group_pick(const struct up_live *l, const struct up_choi
 
 static struct up_table *group_table(struct up_cluster *c, struct up_group *g)
 {
-    const struct prog_hash *h = PROG_POLICY(&c->cfg, hash);
+    const struct prog_hash *h = PROG_POLICY(c->cfg, hash);
     if (g->table || !h)
         return g->table;
     struct hash_host *hosts = mem_array(g->lb.n, sizeof *hosts);
@@ -248,8 +248,8 @@ static struct up_host *pick_balanced(struct up_cluster *c, struct up_group *g,
     struct rnd *r = loop_rnd(c->worker->loop);
     struct up_host *h = NULL, *fallback = NULL;
     for (int i = 0; i < 8; i++) {
-        h = c->live->hosts[g->first + lb_pick(&g->lb, c->cfg.balancer, rnd_u32(r), rnd_u32(r))];
-        if (c->cfg.balancer == PROG_HASH && !usable(g, h, now))
+        h = c->live->hosts[g->first + lb_pick(&g->lb, c->cfg->balancer, rnd_u32(r), rnd_u32(r))];
+        if (c->cfg->balancer == PROG_HASH && !usable(g, h, now))
             continue;
         if (!was_tried(how, h))
             return h;
@@ -267,7 +267,7 @@ enum err_code up_pick(struct up_cluster *c, const struct up_choice *how, struct 
     if (!c->live || c->live_stale || (c->ejected && now >= c->next_return_ns))
         if (live_refresh(c, now) != ERR_OK)
             return ERR_NOMEM;
-    bool hashed = how && how->hashed && c->cfg.balancer == PROG_HASH;
+    bool hashed = how && how->hashed && c->cfg->balancer == PROG_HASH;
     uint32_t dice = c->live->n_groups < 2 ? 0
                     : hashed ? (uint32_t)(how->hash * UINT64_C(0x9e3779b97f4a7c15) >> 32)
                              : rnd_u32(loop_rnd(c->worker->loop));

@@ -57,7 +57,7 @@ void up_cluster_unref(struct up_cluster *c)
         return;
     }
     prog_unref(c->service);
-    arena_fini(&c->own);
+    mem_free(c->own);
     live_forget(c);
     mem_free(c->hosts);
     mem_free(c->ended);
@@ -140,7 +140,7 @@ struct refresh {
 static struct up_host *host_move(struct up_cluster *c, const struct sock_addr *addr,
                                  struct slice identity)
 {
-    struct up_host *h = c->cfg.dns_first && c->n_hosts == 1 ? c->hosts[0] : NULL;
+    struct up_host *h = c->cfg->dns_first && c->n_hosts == 1 ? c->hosts[0] : NULL;
     if (!h || !slice_eq(h->identity, identity))
         return NULL;
     h->addr = *addr;
@@ -153,7 +153,7 @@ static void refresh_at(struct refresh *r, const struct prog_endpoints *eps,
                        const struct prog_endpoint *e, const struct sock_addr *addr, const char *path)
 {
     struct up_cluster *c = r->c;
-    if (c->cfg.subset_selector && !(e->subsets & prog_subset_mask(eps, c->cfg.subset_selector)))
+    if (c->cfg->subset_selector && !(e->subsets & prog_subset_mask(eps, c->cfg->subset_selector)))
         return;
     struct slice id = e->identity < eps->identities.n ? eps->identities.p[e->identity] : SLICE_NULL;
     struct up_host *h = hosts_take(c, addr, path, id);
@@ -198,7 +198,7 @@ static void refresh_name(struct refresh *r, const struct prog_endpoints *eps,
                          const struct prog_endpoint *e, struct slice name)
 {
     const struct prog_endpoints *found = know_endpoints(&r->c->worker->know, name);
-    bool first = r->c->cfg.dns_first;
+    bool first = r->c->cfg->dns_first;
     for (uint32_t i = first && found ? found->first : 0; found && i < found->n; i++) {
         refresh_host(r, eps ? eps : found, e ? e : &found->p[i], &found->p[i]);
         if (first)
@@ -210,12 +210,12 @@ static void refresh_name(struct refresh *r, const struct prog_endpoints *eps,
  * connections, counters and health. Without memory the old list stays. */
 static void hosts_refresh(struct up_cluster *c)
 {
-    struct refresh r = {.c = c, .places = PROG_POLICY(&c->cfg, locality)};
+    struct refresh r = {.c = c, .places = PROG_POLICY(c->cfg, locality)};
     if (c->single)
         return;
     r.self = place_of_worker(c->worker);
-    for (uint32_t k = 0; k < c->cfg.endpoints.n; k++) {
-        const struct prog_endpoints *eps = know_endpoints(&c->worker->know, c->cfg.endpoints.p[k]);
+    for (uint32_t k = 0; k < c->cfg->endpoints.n; k++) {
+        const struct prog_endpoints *eps = know_endpoints(&c->worker->know, c->cfg->endpoints.p[k]);
         for (uint32_t i = 0; eps && i < eps->n; i++)
             refresh_host(&r, eps, &eps->p[i], &eps->p[i]);
         for (uint32_t i = 0; eps && i < eps->n_named; i++)
@@ -224,8 +224,8 @@ static void hosts_refresh(struct up_cluster *c)
             else
                 refresh_name(&r, eps, &eps->p[eps->n + i], eps->names.p[i]);
     }
-    for (uint32_t k = 0; k < c->cfg.dns.n; k++)
-        refresh_name(&r, NULL, NULL, c->cfg.dns.p[k]);
+    for (uint32_t k = 0; k < c->cfg->dns.n; k++)
+        refresh_name(&r, NULL, NULL, c->cfg->dns.p[k]);
     for (uint32_t i = 0; i < c->n_hosts; i++)
         if (c->hosts[i])
             host_retire(c->hosts[i]);
@@ -266,6 +266,15 @@ static struct up_cluster *cluster_list(struct worker *w, struct slice key, struc
     return up_cluster_ref(c); /* one for the table, one for the caller */
 }
 
+/* It is what the service says of it from now on. */
+static void described(struct up_cluster *c, struct prog_service *service, const struct prog_cluster *cfg)
+{
+    prog_ref(service);
+    prog_unref(c->service);
+    c->service = service;
+    c->cfg = cfg;
+}
+
 struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service, uint32_t i)
 {
     assert(i < service->n_clusters);
@@ -277,16 +286,12 @@ struct up_cluster *up_cluster_get(struct worker *w, struct prog_service *service
         c = cluster_new(w);
         if (!c)
             return NULL;
-        c->cfg = *cfg;
-        c->service = prog_ref(service);
+        described(c, service, cfg);
         hosts_refresh(c);
         return cluster_list(w, cfg->name, c);
     }
     /* The same cluster by another or a newer service: its description replaces the old one. */
-    prog_ref(service);
-    prog_unref(c->service);
-    c->service = service;
-    c->cfg = *cfg;
+    described(c, service, cfg);
     hosts_refresh(c);
     return up_cluster_ref(c);
 }
@@ -314,9 +319,15 @@ static struct up_cluster *cluster_direct(struct worker *w, const char *name,
     c = cluster_new(w);
     if (!c)
         return NULL;
-    c->cfg.name = arena_slice(&c->own, slice_str(name));
-    c->cfg.tls = PROG_TLS_DISABLE;
-    struct up_host *h = host_new(c, addr, SLICE_NULL);
+    size_t len = strlen(name);
+    c->own = mem_zalloc(sizeof *c->own + len + 1);
+    struct up_host *h = c->own ? host_new(c, addr, SLICE_NULL) : NULL;
+    if (c->own) {
+        memcpy(c->own->name, name, len);
+        c->own->cluster.name = slice_of(c->own->name, len);
+        c->own->cluster.tls = PROG_TLS_DISABLE;
+        c->cfg = &c->own->cluster;
+    }
     if (!h || (path && !(h->path = mem_strndup(path, strlen(path)))) ||
         hosts_push(&c->hosts, &c->n_hosts, &c->cap_hosts, h) < 0) {
         if (h)
@@ -337,21 +348,15 @@ struct up_cluster *up_cluster_direct(struct worker *w, const char *name,
 static struct up_cluster *limit(struct up_cluster *c, const struct prog_cluster *from)
 {
     static const struct prog_cluster none;
-    if (!c || (!from && !c->cfg.pool.connect_timeout_ms))
+    if (!c || (!from && !c->cfg->pool.connect_timeout_ms))
         return c;
     from = from ? from : &none;
     const struct prog_tcp *tcp = PROG_POLICY(from, tcp);
-    c->cfg.pool = from->pool;
-    if (tcp && !c->cfg.policy) {
-        struct prog_policy *p = ARENA_NEW(&c->own, struct prog_policy);
-        if (!p || !(p->tcp = ARENA_NEW(&c->own, struct prog_tcp))) {
-            up_cluster_unref(c);
-            return NULL;
-        }
-        c->cfg.policy = p;
-    }
-    if (c->cfg.policy)
-        *c->cfg.policy->tcp = tcp ? *tcp : (struct prog_tcp){0};
+    struct up_own *own = c->own;
+    own->cluster.pool = from->pool;
+    own->tcp = tcp ? *tcp : (struct prog_tcp){0};
+    own->policy.tcp = &own->tcp;
+    own->cluster.policy = tcp || own->cluster.policy ? &own->policy : NULL;
     return c;
 }
 
@@ -395,14 +400,10 @@ static struct up_cluster *cluster_single(struct worker *w, struct prog_service *
             up_cluster_unref(c);
             return NULL;
         }
-        c->service = prog_ref(service);
-        c->cfg = *cfg;
+        described(c, service, cfg);
         return cluster_list(w, k, c);
     }
-    prog_ref(service);
-    prog_unref(c->service);
-    c->service = service;
-    c->cfg = *cfg;
+    described(c, service, cfg);
     return up_cluster_ref(c);
 }
 
@@ -430,7 +431,7 @@ struct up_cluster *up_cluster_dialled(struct worker *w, struct prog_service *ser
 struct sock_addr up_peer_addr(const struct up_host *h, const struct chan *c)
 {
     struct sock_addr addr;
-    bool moves = h->cluster->cfg.dns_first && c && chan_fd(c) >= 0;
+    bool moves = h->cluster->cfg->dns_first && c && chan_fd(c) >= 0;
     return moves && sock_peer(chan_fd(c), &addr) == 0 ? addr : h->addr;
 }
 
@@ -451,7 +452,7 @@ static void direct_release(struct up_cluster *c)
     if ((c->service && !c->single) || !c->listed || c->refs != 2 || c->n_hosts != 1 ||
         c->hosts[0]->refs != 1)
         return;
-    cluster_unlist(c->worker, direct_key(c->cfg.name, &c->hosts[0]->addr, c->hosts[0]->path, key),
+    cluster_unlist(c->worker, direct_key(c->cfg->name, &c->hosts[0]->addr, c->hosts[0]->path, key),
                    c);
 }
 
@@ -497,12 +498,12 @@ static bool has_text(const struct prog_strings *l, struct slice s)
 /* Does the cluster get hosts by this key of the operator's, or by this name ("host:port")? */
 static bool follows(const struct up_cluster *c, struct slice key)
 {
-    if (has_text(&c->cfg.endpoints, key) || has_text(&c->cfg.dns, key))
+    if (has_text(&c->cfg->endpoints, key) || has_text(&c->cfg->dns, key))
         return true;
     if (slice_chr(key, '/') >= 0)
         return false;
-    for (uint32_t i = 0; i < c->cfg.endpoints.n; i++) {
-        const struct prog_endpoints *e = know_endpoints(&c->worker->know, c->cfg.endpoints.p[i]);
+    for (uint32_t i = 0; i < c->cfg->endpoints.n; i++) {
+        const struct prog_endpoints *e = know_endpoints(&c->worker->know, c->cfg->endpoints.p[i]);
         if (e && has_text(&e->names, key))
             return true;
     }
@@ -520,7 +521,7 @@ void up_place_changed(struct worker *w)
 {
     for (struct map_entry *e = NULL; (e = map_next(&w->clusters, e));) {
         struct up_cluster *c = e->value;
-        if (PROG_POLICY(&c->cfg, locality))
+        if (PROG_POLICY(c->cfg, locality))
             hosts_refresh(c);
     }
 }

@@ -32,7 +32,7 @@ void up_describe(struct worker *w, struct buf *out)
     for (size_t i = 0; list && i < n; i++) {
         const struct up_cluster *c = list[i]->value;
         buf_addf(out, "%.*s hosts=%u ejected=%u connections=%u requests=%u pending=%u\n",
-                 SL_FMT(c->cfg.name), c->n_hosts, c->ejected, c->conns, c->requests, c->n_pending);
+                 SL_FMT(c->cfg->name), c->n_hosts, c->ejected, c->conns, c->requests, c->n_pending);
         for (uint32_t k = 0; k < c->n_hosts; k++)
             describe_host(c->hosts[k], loop_now(w->loop), out);
     }

@@ -19,7 +19,7 @@ static void ctx_unrefp(struct tls_ctx **ctx)
 
 enum err_code up_host_tls(const struct up_host *h, bool *ret)
 {
-    switch (h->cluster->cfg.tls) {
+    switch (h->cluster->cfg->tls) {
     case PROG_TLS_AUTO:
         *ret = h->mtls;
         return ERR_OK;
@@ -27,7 +27,7 @@ enum err_code up_host_tls(const struct up_host *h, bool *ret)
         *ret = false;
         return ERR_OK;
     case PROG_TLS_MUTUAL_MESH: /* of a server outside the rule may say who it must be */
-        if (!h->mtls && !h->cluster->cfg.subject_alt_names.n)
+        if (!h->mtls && !h->cluster->cfg->subject_alt_names.n)
             return ERR_DENIED;
         *ret = true;
         return ERR_OK;
@@ -43,7 +43,7 @@ enum err_code up_host_tls(const struct up_host *h, bool *ret)
 static enum err_code judge(void *user, struct slice spiffe_id, struct err *err)
 {
     const struct up_host *h = user;
-    const struct prog_strings *sans = &h->cluster->cfg.subject_alt_names;
+    const struct prog_strings *sans = &h->cluster->cfg->subject_alt_names;
     if (h->identity.len && slice_eq(spiffe_id, h->identity))
         return ERR_OK;
     for (uint32_t i = 0; i < sans->n; i++)
@@ -56,14 +56,14 @@ static enum err_code judge(void *user, struct slice spiffe_id, struct err *err)
 
 bool up_mesh_tls(const struct up_host *h, const struct chan *c)
 {
-    return chan_is_tls(c) && !origin_wanted(&h->cluster->cfg);
+    return chan_is_tls(c) && !origin_wanted(h->cluster->cfg);
 }
 
 /* TCP alone; taken by the caller's TLS, if any. */
 static int dial_tcp(struct up_host *h, const struct sock_addr *src, struct chan **ret,
                     struct err *err)
 {
-    const struct prog_tcp *t = PROG_POLICY(&h->cluster->cfg, tcp);
+    const struct prog_tcp *t = PROG_POLICY(h->cluster->cfg, tcp);
     int fd = h->path ? sock_connect_unix(h->path, err) : sock_connect(&h->addr, src, err);
     if (fd < 0)
         return -1;
@@ -90,8 +90,8 @@ static int dial_origin(struct up_host *h, enum up_alpn alpn, const struct sock_a
     struct tls_conn_opts opts;
     struct chan *tcp;
     char sni[HOST_MAX + 1], text[SOCK_TEXT_MAX], key[SOCK_TEXT_MAX + 32];
-    if (origin_opts(&c->cfg, sni, sizeof sni, &opts, err) < 0 ||
-        origin_ctx(PROG_POLICY(&c->cfg, origin), alpn, loop_now(c->worker->loop), &ctx, err) < 0 ||
+    if (origin_opts(c->cfg, sni, sizeof sni, &opts, err) < 0 ||
+        origin_ctx(PROG_POLICY(c->cfg, origin), alpn, loop_now(c->worker->loop), &ctx, err) < 0 ||
         dial_tcp(h, src, &tcp, err) < 0)
         return -1;
     int n = snprintf(key, sizeof key, "%s %016llx", sock_addr_text(&h->addr, text),
@@ -123,7 +123,7 @@ int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, s
     bool tls;
     if (up_host_tls(h, &tls) != ERR_OK)
         return err_set(err, ERR_DENIED, "the endpoint does not speak mTLS, which is demanded");
-    if (origin_wanted(&h->cluster->cfg))
+    if (origin_wanted(h->cluster->cfg))
         return dial_origin(h, alpn, src, ret, err);
     struct tls_ctx *ctx = tls ? w->client_tls : NULL;
     if (tls && !ctx)
@@ -136,7 +136,7 @@ int up_dial(struct up_host *h, enum up_alpn alpn, const struct sock_addr *src, s
         return 0;
     }
     char sni[256], key[SOCK_TEXT_MAX + 8];
-    if (!slice_copy(h->cluster->cfg.sni, sni, sizeof sni))
+    if (!slice_copy(h->cluster->cfg->sni, sni, sizeof sni))
         sni[0] = '\0';
     char text[SOCK_TEXT_MAX];
     int n = snprintf(key, sizeof key, "%d %s", (int)alpn, sock_addr_text(&h->addr, text));

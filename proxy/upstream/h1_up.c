@@ -88,7 +88,7 @@ static void idle_too_long(struct loop_timer *t)
 static void conn_release(struct h1_up *u)
 {
     struct up_cluster *c = u->conn.host->cluster;
-    uint32_t max = c->cfg.pool.max_requests_per_connection;
+    uint32_t max = c->cfg->pool.max_requests_per_connection;
     int64_t idle_ns = up_conn_idle_ns(&u->conn);
     bool keep = u->keep && u->request_done && h1_at_start(&u->parser) && !u->conn.host->gone &&
                 buf_len(&u->out) == 0 && !(max && u->served >= max) && idle_ns > 0;

@@ -103,7 +103,7 @@ static void conn_gone(struct h2_up *u)
 /* How many more requests it takes. */
 static uint32_t conn_room(const struct h2_up *u)
 {
-    const __typeof__(u->conn.host->cluster->cfg.pool) *pool = &u->conn.host->cluster->cfg.pool;
+    const __typeof__(u->conn.host->cluster->cfg->pool) *pool = &u->conn.host->cluster->cfg->pool;
     uint32_t under_way = u->session ? h2_streams(u->session) : u->n_waiting;
     uint32_t room = u->session                 ? h2_room(u->session)
                     : under_way < ROOM_ASSUMED ? ROOM_ASSUMED - under_way
@@ -199,7 +199,7 @@ static void connect_late(struct loop_timer *t)
 
 static void begin(struct h2_up *u, struct up_attempt *a)
 {
-    uint32_t max = u->conn.host->cluster->cfg.pool.max_requests_per_connection;
+    uint32_t max = u->conn.host->cluster->cfg->pool.max_requests_per_connection;
     a->conn = &u->conn;
     a->stream = NULL;
     a->reused = u->served > 0;
@@ -346,7 +346,7 @@ static void linger_over(struct loop_timer *t)
 static void ping_late(struct loop_timer *t)
 {
     struct h2_up *u = CONTAINER_OF(t, struct h2_up, ping);
-    const __typeof__(u->conn.host->cluster->cfg.pool) *pool = &u->conn.host->cluster->cfg.pool;
+    const __typeof__(u->conn.host->cluster->cfg->pool) *pool = &u->conn.host->cluster->cfg->pool;
     if (u->ponged) {
         uint32_t rest = pool->ping_interval_ms > pool->ping_timeout_ms
                             ? pool->ping_interval_ms - pool->ping_timeout_ms
@@ -364,7 +364,7 @@ static void ping_due(struct loop_timer *t)
     struct h2_up *u = CONTAINER_OF(t, struct h2_up, ping);
     u->ponged = false;
     h2_ping(u->session);
-    loop_timer_in(loop_of(u), t, u->conn.host->cluster->cfg.pool.ping_timeout_ms * NS_PER_MS,
+    loop_timer_in(loop_of(u), t, u->conn.host->cluster->cfg->pool.ping_timeout_ms * NS_PER_MS,
                   ping_late);
 }
 
@@ -439,8 +439,8 @@ static void opened(struct h2_up *u)
     }
     u->idle_since_ns = loop_now(loop_of(u));
     loop_timer_in(loop_of(u), &u->conn.timer, up_conn_idle_ns(&u->conn), idle_check);
-    if (c->cfg.pool.ping_interval_ms)
-        loop_timer_in(loop_of(u), &u->ping, c->cfg.pool.ping_interval_ms * NS_PER_MS, ping_due);
+    if (c->cfg->pool.ping_interval_ms)
+        loop_timer_in(loop_of(u), &u->ping, c->cfg->pool.ping_interval_ms * NS_PER_MS, ping_due);
     for (struct up_attempt *a; (a = u->waiting);) {
         wait_remove(u, a);
         begin(u, a);

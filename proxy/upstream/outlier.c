@@ -17,7 +17,7 @@ static const char *const causes[] = {
 void health_returned(struct up_host *h)
 {
     h->cluster->ejected--;
-    telemetry_ejection(h->cluster->worker, h->cluster->cfg.name, OUTLIER_NONE, -1);
+    telemetry_ejection(h->cluster->worker, h->cluster->cfg->name, OUTLIER_NONE, -1);
 }
 
 /* Ejection ends by time; looked at when a host is considered, so that no timer ticks for it. */
@@ -39,21 +39,21 @@ static void eject(struct up_host *h, const struct prog_outlier *o, enum outlier_
     if (h->gone || health_out(h, now))
         return;
     if (!outlier_allows(o, c->ejected, c->n_hosts)) {
-        telemetry_ejection(c->worker, c->cfg.name, cause, 0);
+        telemetry_ejection(c->worker, c->cfg->name, cause, 0);
         return;
     }
     outlier_eject(o, h->outlier, now);
     c->ejected++;
     c->live_stale = true;
-    telemetry_ejection(c->worker, c->cfg.name, cause, 1);
-    LOG(INFO, "Host ejected", "cluster=%.*s host=%s cause=%s for_ms=%lld", SL_FMT(c->cfg.name),
+    telemetry_ejection(c->worker, c->cfg->name, cause, 1);
+    LOG(INFO, "Host ejected", "cluster=%.*s host=%s cause=%s for_ms=%lld", SL_FMT(c->cfg->name),
         sock_addr_text(&h->addr, text), causes[cause],
         (long long)((h->outlier->until_ns - now) / NS_PER_MS));
 }
 
 void up_host_result(struct up_host *h, unsigned status, bool failed)
 {
-    const struct prog_outlier *o = PROG_POLICY(&h->cluster->cfg, outlier);
+    const struct prog_outlier *o = PROG_POLICY(h->cluster->cfg, outlier);
     if (!o || (!h->outlier && !failed && status < 400 && !o->n_codes))
         return; /* nothing went wrong yet: nothing to keep */
     if (!h->outlier && !(h->outlier = mem_zalloc(sizeof *h->outlier)))

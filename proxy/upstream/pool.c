@@ -27,14 +27,14 @@ enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn 
     const struct sock_addr *from = NULL;
     if (!c->service) /* built-in clusters: the application is dialled from the address that passes
                       */
-        from = slice_starts(c->cfg.name, SL("inbound|")) ? worker_app_source(&a->host->addr, &src)
+        from = slice_starts(c->cfg->name, SL("inbound|")) ? worker_app_source(&a->host->addr, &src)
                                                          : NULL;
     if (up_dial(a->host, alpn, from, &u->chan, err) < 0)
         return err->code == ERR_DENIED ? UP_FAIL_NO_HOST : UP_FAIL_CONNECT;
     u->host = up_host_ref(a->host);
     u->born_ns = loop_now(c->worker->loop);
     c->conns++;
-    uint32_t ms = c->cfg.pool.connect_timeout_ms;
+    uint32_t ms = c->cfg->pool.connect_timeout_ms;
     loop_timer_in(c->worker->loop, &u->timer, (ms ? ms : 10000) * NS_PER_MS, late);
     return UP_FAIL_NONE;
 }
@@ -42,8 +42,8 @@ enum up_fail up_conn_dial(struct up_conn *u, struct up_attempt *a, enum up_alpn 
 int64_t up_conn_idle_ns(const struct up_conn *u)
 {
     const struct up_cluster *c = u->host->cluster;
-    const struct prog_tcp *t = PROG_POLICY(&c->cfg, tcp);
-    uint32_t ms = c->cfg.pool.idle_timeout_ms;
+    const struct prog_tcp *t = PROG_POLICY(c->cfg, tcp);
+    uint32_t ms = c->cfg->pool.idle_timeout_ms;
     int64_t ns = ms == PROG_MS_NEVER ? INT64_MAX
                  : ms                ? ms * NS_PER_MS
                                      : c->worker->limits->idle_timeout_ns;
@@ -99,7 +99,7 @@ static void pending_unlink(struct up_attempt *a)
 
 static bool connections_full(const struct up_cluster *c)
 {
-    return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;
+    return c->cfg->pool.max_connections && c->conns >= c->cfg->pool.max_connections;
 }
 
 /* On a connection that is there, else on a new one if there may be another. False: neither. */
@@ -149,9 +149,9 @@ bool up_over_h2(enum prog_protocol p, const struct http_head *request)
 
 bool up_may_share(const struct up_cluster *c, const struct http_head *request)
 {
-    const __typeof__(c->cfg.pool) *pool = &c->cfg.pool;
+    const __typeof__(c->cfg->pool) *pool = &c->cfg->pool;
     return request->version == HTTP_1_1 && !request->upgrade.len &&
-           !slice_is(request->method, "CONNECT") && !c->cfg.keep_http1 && !pool->max_connections &&
+           !slice_is(request->method, "CONNECT") && !c->cfg->keep_http1 && !pool->max_connections &&
            !pool->max_pending && !pool->max_requests_per_connection;
 }
 
@@ -162,7 +162,7 @@ static void attempt_share(struct up_attempt *a)
     const struct up_host *h = a->host;
     bool tls, alone = h->active == 1 && (h->idle || !h2_up_has_room(h, true));
     a->shared = a->may_share && !a->h2 && !alone && !h->unshared && up_host_tls(h, &tls) == ERR_OK && tls &&
-                !origin_wanted(&a->cluster->cfg);
+                !origin_wanted(a->cluster->cfg);
     a->h2 |= a->shared;
 }
 
@@ -190,7 +190,7 @@ static enum up_fail attempt_pick(struct up_attempt *a)
 void up_start(struct up_attempt *a)
 {
     struct up_cluster *c = a->cluster;
-    if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {
+    if (c->cfg->pool.max_requests && c->requests >= c->cfg->pool.max_requests) {
         up_attempt_failed(a, UP_FAIL_OVERFLOW, true, "request limit");
         return;
     }
@@ -205,7 +205,7 @@ void up_start(struct up_attempt *a)
         up_attempt_failed(a, why, true,
                           a->host ? "the endpoint does not speak mTLS, which is demanded" : NULL);
     else if (!place(a)) {
-        if (c->cfg.pool.max_pending && c->n_pending >= c->cfg.pool.max_pending)
+        if (c->cfg->pool.max_pending && c->n_pending >= c->cfg->pool.max_pending)
             up_attempt_failed(a, UP_FAIL_OVERFLOW, true, "pending request limit");
         else
             pending_add(a);
@@ -214,10 +214,10 @@ void up_start(struct up_attempt *a)
 
 bool up_may_retry(const struct up_cluster *c)
 {
-    const struct prog_retry_budget *b = PROG_POLICY(&c->cfg, retry_budget);
+    const struct prog_retry_budget *b = PROG_POLICY(c->cfg, retry_budget);
     uint32_t ended = 0;
     if (!b)
-        return !c->cfg.pool.max_retries || c->retries < c->cfg.pool.max_retries;
+        return !c->cfg->pool.max_retries || c->retries < c->cfg->pool.max_retries;
     if (b->interval_ms && c->ended)
         ended = retry_window_sum(c->ended, b->interval_ms, loop_now(c->worker->loop));
     return c->retries < retry_budget_limit(b, c->requests + ended);
@@ -226,7 +226,7 @@ bool up_may_retry(const struct up_cluster *c)
 /* A request of the cluster is over. Without memory it is one less that allows retries. */
 static void request_ended(struct up_cluster *c)
 {
-    const struct prog_retry_budget *b = PROG_POLICY(&c->cfg, retry_budget);
+    const struct prog_retry_budget *b = PROG_POLICY(c->cfg, retry_budget);
     c->requests--;
     if (!b || !b->interval_ms || (!c->ended && !(c->ended = mem_zalloc(sizeof *c->ended))))
         return;

@@ -59,12 +59,18 @@ struct up_live {
 };
 
 struct retry_window;
+struct up_own { /* description of a built-in cluster */
+    struct prog_cluster cluster;
+    struct prog_policy policy;
+    struct prog_tcp tcp;
+    char name[];
+};
 struct up_cluster {
     struct worker *worker;
     uint32_t refs;
-    struct prog_service *service; /* owns cfg; NULL for built-in clusters */
-    struct prog_cluster cfg;      /* shallow copy; slices borrow from `service` or `own` */
-    struct arena own;             /* texts of built-in clusters */
+    struct prog_service *service; /* of whose clusters cfg is one; NULL for built-in clusters */
+    const struct prog_cluster *cfg;
+    struct up_own *own;           /* where cfg is of a built-in cluster */
     struct up_host **hosts;
     uint32_t n_hosts, cap_hosts;
     struct up_live *live;       /* NULL: to be gathered */

@@ -603,16 +603,16 @@ START_TEST(service_changes)
     struct up_cluster *c = cluster("1M2", NULL), *same;
     struct prog_service *s = NULL;
 
-    ck_assert_int_eq(c->cfg.tls, PROG_TLS_AUTO);
+    ck_assert_int_eq(c->cfg->tls, PROG_TLS_AUTO);
     learn(PROG_SERVICE, "s", &service("s", tls_mutual)->prog);
-    ck_assert_int_eq(c->cfg.tls, PROG_TLS_MUTUAL_MESH);
+    ck_assert_int_eq(c->cfg->tls, PROG_TLS_MUTUAL_MESH);
     ck_assert_int_eq(know_service(&w->know, SL("s"), &s), KNOW_VALUE);
     same = up_cluster_get(w, s, 0);
     ck_assert_ptr_eq(same, c);
     up_cluster_unref(same);
     /* Another service that names it has it then: the first one's end does not touch it. */
     learn(PROG_SERVICE, "t", &service("t", NULL)->prog);
-    ck_assert_int_eq(c->cfg.tls, PROG_TLS_AUTO);
+    ck_assert_int_eq(c->cfg->tls, PROG_TLS_AUTO);
     learn(PROG_SERVICE, "s", NULL);
     ck_assert_uint_eq(w->clusters.len, 1);
     ck_assert_uint_eq(c->n_hosts, 2);
@@ -661,7 +661,7 @@ START_TEST(dialled_with_tls)
                       *again = up_cluster_dialled(w, s, 0, &one);
     ck_assert_ptr_eq(a, again);
     ck_assert_ptr_ne(a, b);
-    ck_assert_int_eq(a->cfg.tls, PROG_TLS_SIMPLE);
+    ck_assert_int_eq(a->cfg->tls, PROG_TLS_SIMPLE);
     up_cluster_unref(again);
     learn(PROG_ENDPOINTS, "e", endpoints("23")); /* not its endpoints */
     ck_assert_uint_eq(a->n_hosts, 1);
