@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mesh/match/program.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/hash.h"
+#include "lib/base/map.h"
 #include "lib/base/mem.h"
 #include "lib/base/re.h"
 
@@ -65,10 +67,10 @@ static void free_fields(const struct prog_field_match *f, uint32_t n)
 }
 
 /* Regular expressions are the only part of a resource outside its arena. */
-static void free_regexes(const struct prog_service *s)
+static void free_regexes(const struct prog_http_route *routes, uint32_t n)
 {
-    for (uint32_t i = 0; i < s->n_http; i++) {
-        const struct prog_http_route *r = &s->http[i];
+    for (uint32_t i = 0; i < n; i++) {
+        const struct prog_http_route *r = &routes[i];
 
         for (uint32_t k = 0; k < r->n_matches; k++) {
             const struct prog_http_match *m = &r->matches[k];
@@ -87,6 +89,74 @@ static void free_regexes(const struct prog_service *s)
     }
 }
 
+/* --- routes that services share --------------------------------------------------------------- */
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct map shared_routes; /* key -> struct prog_routes, without a reference */
+
+static void routes_free(struct prog_routes *routes)
+{
+    struct arena a = routes->arena; /* holds the routes that hold it */
+
+    free_regexes(routes->p, routes->n);
+    arena_fini(&a);
+}
+
+struct prog_routes *prog_routes_find(struct slice key)
+{
+    struct prog_routes *found;
+
+    pthread_mutex_lock(&shared_lock);
+    found = map_get(&shared_routes, key);
+    if (found)
+        found->refs++;
+    pthread_mutex_unlock(&shared_lock);
+    return found;
+}
+
+struct prog_routes *prog_routes_keep(struct prog_routes *routes)
+{
+    struct prog_routes *other;
+
+    if (!routes || !routes->key.len)
+        return routes;
+    pthread_mutex_lock(&shared_lock);
+    other = map_get(&shared_routes, routes->key);
+    if (other)
+        other->refs++;
+    else
+        map_put(&shared_routes, routes->key, routes, NULL); /* without memory they are one service's */
+    pthread_mutex_unlock(&shared_lock);
+    if (!other)
+        return routes;
+    routes_free(routes);
+    return other;
+}
+
+void prog_routes_unref(struct prog_routes *routes)
+{
+    bool last;
+
+    if (!routes)
+        return;
+    pthread_mutex_lock(&shared_lock);
+    last = --routes->refs == 0;
+    if (last && map_get(&shared_routes, routes->key) == routes)
+        map_remove(&shared_routes, routes->key);
+    if (shared_routes.len == 0)
+        map_fini(&shared_routes);
+    pthread_mutex_unlock(&shared_lock);
+    if (last)
+        routes_free(routes);
+}
+
+static void free_service(struct prog_service *s)
+{
+    if (s->routes)
+        prog_routes_unref(s->routes);
+    else
+        free_regexes(s->http, s->n_http);
+}
+
 void prog_unref(const void *resource)
 {
     struct prog *r = (struct prog *)(uintptr_t)resource;
@@ -96,7 +166,7 @@ void prog_unref(const void *resource)
     if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (r->kind == PROG_SERVICE)
-        free_regexes((struct prog_service *)r);
+        free_service((struct prog_service *)r);
     secret = r->kind == PROG_CREDENTIAL;
     a = r->arena; /* the arena holds the resource that holds it */
     if (secret)

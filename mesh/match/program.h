@@ -389,8 +389,25 @@ struct prog_cluster {
 };
 /* A part of a cluster's policy, NULL when it has none. */
 #define PROG_POLICY(cluster, part) ((cluster)->policy ? (cluster)->policy->part : NULL)
+/* Routes that services share: most have the same ones, to the one cluster that each has. Their count is under
+ * a lock of their own; what is in it never changes. */
+struct prog_routes {
+    uint32_t refs;
+    uint32_t n;
+    struct prog_http_route *p;
+    struct arena arena;
+    struct slice key; /* what they were made of */
+};
+/* Take a reference of the routes that are kept under `key`; NULL: none are. */
+struct prog_routes *prog_routes_find(struct slice key);
+/* Keep new ones, with their one reference, under their key, where there is none yet. Taken; what to use
+ * comes back. NULL keeps nothing. */
+struct prog_routes *prog_routes_keep(struct prog_routes *routes);
+void prog_routes_unref(struct prog_routes *routes);
+
 struct prog_service {
     struct prog prog;
+    struct prog_routes *routes; /* counted; what `http` is of; NULL: it is in the own arena */
     struct slice host, name, namespace_;
     struct slice gate; /* PROG_EGRESS_GATE...: who calls this address calls by that gate's Services; null: none */
     uint16_t port;

@@ -320,6 +320,69 @@ static int cluster(struct rd *r, const struct fpath *at, const PB(Cluster) * m,
     return dec_policy(r, at, m, &ret->policy);
 }
 
+/* What routes are made of, with the number of clusters that they may name; the null slice for what is too
+ * long or too seldom to be shared. */
+enum { ROUTES_KEY_MAX = 512 };
+
+static struct slice routes_key(const PB(Service) * m, uint32_t n_clusters, uint8_t key[ROUTES_KEY_MAX])
+{
+    size_t at = sizeof n_clusters;
+
+    memcpy(key, &n_clusters, sizeof n_clusters);
+    for (size_t i = 0; i < m->n_http; i++) {
+        size_t n = protobuf_c_message_get_packed_size(&m->http[i]->base);
+        uint16_t len = (uint16_t)n;
+
+        if (n > ROUTES_KEY_MAX || at + sizeof len + n > ROUTES_KEY_MAX)
+            return SLICE_NULL;
+        memcpy(key + at, &len, sizeof len);
+        at += sizeof len;
+        at += protobuf_c_message_pack(&m->http[i]->base, key + at);
+    }
+    return m->n_http ? slice_of(key, at) : SLICE_NULL;
+}
+
+static int routes_decode(struct rd *r, const PB(Service) * m, uint32_t n_clusters, struct slice key,
+                         struct prog_routes **ret)
+{
+    struct arena a;
+    struct prog_routes *routes;
+
+    arena_init(&a, 512, r->a->cap);
+    routes = arena_alloc(&a, sizeof *routes);
+    if (!routes)
+        return dec_full(r);
+    *ret = routes;
+    routes->refs = 1;
+    routes->arena = a;
+    struct rd own = {.a = &routes->arena, .err = r->err};
+    routes->key = arena_slice(own.a, key);
+    if (key.len && !routes->key.p)
+        return dec_full(r);
+    ARRAY(&own, routes->p, routes->n, m->n_http);
+    for (uint32_t i = 0; i < routes->n; i++)
+        TRY(http_route(&own, NTH(&FPATH_ROOT, "http", i), m->http[i], n_clusters, &routes->p[i]));
+    return 0;
+}
+
+/* Routes that other services have, too, are there once. */
+static int shared_routes(struct rd *r, const PB(Service) * m, struct slice key, struct prog_service *ret)
+{
+    ret->routes = prog_routes_find(key);
+    if (!ret->routes) {
+        struct prog_routes *routes = NULL;
+
+        if (routes_decode(r, m, ret->n_clusters, key, &routes) < 0) {
+            prog_routes_unref(routes);
+            return -1;
+        }
+        ret->routes = prog_routes_keep(routes);
+    }
+    ret->http = ret->routes->p;
+    ret->n_http = ret->routes->n;
+    return 0;
+}
+
 int dec_service(struct rd *r, const void *from, void *to)
 {
     const PB(Service) *m = from;
@@ -335,9 +398,15 @@ int dec_service(struct rd *r, const void *from, void *to)
     TRY(dec_text(r, m->name, &ret->name));
     TRY(dec_text(r, m->namespace_, &ret->namespace_));
     TRY(dec_text(r, m->gate, &ret->gate));
-    ARRAY(r, ret->http, ret->n_http, m->n_http);
-    for (uint32_t i = 0; i < ret->n_http; i++)
-        TRY(http_route(r, NTH(at, "http", i), m->http[i], ret->n_clusters, &ret->http[i]));
+    uint8_t key[ROUTES_KEY_MAX];
+    struct slice routes = routes_key(m, ret->n_clusters, key);
+    if (routes.len) {
+        TRY(shared_routes(r, m, routes, ret));
+    } else {
+        ARRAY(r, ret->http, ret->n_http, m->n_http);
+        for (uint32_t i = 0; i < ret->n_http; i++)
+            TRY(http_route(r, NTH(at, "http", i), m->http[i], ret->n_clusters, &ret->http[i]));
+    }
     ARRAY(r, ret->tcp, ret->n_tcp, m->n_tcp);
     for (uint32_t i = 0; i < ret->n_tcp; i++)
         TRY(tcp_route(r, NTH(at, "tcp", i), m->tcp[i], ret->n_clusters, &ret->tcp[i]));
