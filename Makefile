@@ -246,10 +246,9 @@ clang: ## build everything with clang
 golden: ## rewrite the golden files; review the diff
 	$(Q)GOLDEN_WRITE=1 $(MAKE) unit
 
-fuzz: ## run one fuzz target from its corpus: make fuzz T=h1 SECS=60
-	$(Q)$(MAKE) FLAVOUR=fuzz T= $(BUILD)/fuzz/fuzz/$(T)
-	$(Q)mkdir -p tests/fuzz/corpus/$(T)
-	$(BUILD)/fuzz/fuzz/$(T) -max_total_time=$(or $(SECS),60) -timeout=10 tests/fuzz/corpus/$(T)
+fuzz: ## fuzz one target, or one after another: make fuzz [T=h1_request] SECS=60
+	$(Q)$(MAKE) FLAVOUR=fuzz T= $(patsubst %,$(BUILD)/fuzz/fuzz/%,$(or $(T),$(FUZZ_TARGETS)))
+	$(Q)tools/fuzz.sh $(BUILD)/fuzz $(or $(SECS),60) $(T)
 
 cluster-up: ## bring the real test cluster up (idempotent)
 	$(Q)tests/cluster/build.sh && tests/cluster/up.sh
