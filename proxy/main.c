@@ -384,23 +384,9 @@ static bool listener_of(const struct data *d, const struct handover_fd *f, struc
 }
 
 /* Each worker gets its share of the sockets: the k-th of each name goes to worker k. */
-/* The table's limits, but for what the environment of the sidecar says. */
-static const struct limits *limits_wanted(void)
-{
-    static struct limits l;
-    const char *text = getenv("TULLE_MAX_CONNECTIONS");
-    uint64_t n = 0;
-    l = limits_default;
-    if (text && slice_u64(slice_str(text), UINT32_MAX, &n) && n > 0)
-        l.connections = (uint32_t)n;
-    else if (text)
-        LOG(WARN, "TULLE_MAX_CONNECTIONS is no number of connections", "value=%s", text);
-    return &l;
-}
-
 static int make_workers(struct data *d, const struct handover_fd *fds, int n, struct err *err)
 {
-    const struct limits *limits = limits_wanted();
+    const struct limits *limits = limits_of_process();
     for (unsigned w = 0; w < d->options.concurrency; w++) {
         struct listener list[FDS_MAX];
         unsigned n_list = 0, seen;

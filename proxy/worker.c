@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/worker.h"
 
+#include <stdlib.h>
+
 #include <string.h>
 #include <unistd.h>
 
@@ -27,6 +29,19 @@ const struct limits limits_default = {
     .mirrors = 1024,
     .mirror_timeout_ns = 60 * NS_PER_S,
 };
+
+const struct limits *limits_of_process(void)
+{
+    static struct limits l;
+    const char *text = getenv("TULLE_MAX_CONNECTIONS");
+    uint64_t n = 0;
+    l = limits_default;
+    if (text && slice_u64(slice_str(text), UINT32_MAX, &n) && n > 0)
+        l.connections = (uint32_t)n;
+    else if (text)
+        LOG(WARN, "TULLE_MAX_CONNECTIONS is no number of connections", "value=%s", text);
+    return &l;
+}
 
 static void on_ask(void *user, enum prog_kind kind, struct slice key)
 {

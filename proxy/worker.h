@@ -34,6 +34,8 @@ struct limits {
     int64_t mirror_timeout_ns; /* for a copy, where its route has no timeout */
 };
 extern const struct limits limits_default;
+/* The same but for what the environment of the sidecar says (TULLE_MAX_CONNECTIONS). */
+const struct limits *limits_of_process(void);
 
 /* Where connections come in. Behind the pod's redirect rules the destination is the kernel's to
  * tell; without them (laptop, tests, benchmarks) a listener stands for one fixed destination. */
