@@ -2,7 +2,6 @@
 #include "proxy/worker.h"
 
 #include <stdlib.h>
-
 #include <string.h>
 #include <unistd.h>
 
