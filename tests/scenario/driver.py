@@ -663,6 +663,7 @@ class Scenario:
         self.net = base + index
         self.dir = tempfile.mkdtemp(prefix="tulle-scn-")
         self.port = free_port()
+        self.ports6 = {}  # of the one address that loopback has in IPv6: $SIXa, $SIXb ...
         self.namespace = "default"
         self.env = {}
         self.real_clock = False
@@ -732,7 +733,7 @@ class Scenario:
                         "\n" + eps if eps else " []"))
         for o in self.objects:
             out.append(o)
-        return self.with_certs("---\n".join(out)).replace("$PORT", str(self.port)).replace("$DIR", self.dir)
+        return self.six(self.with_certs("---\n".join(out))).replace("$PORT", str(self.port)).replace("$DIR", self.dir)
 
     def with_certs(self, text):
         """$CERT(x), $KEY(x), $CRL(x): files of a certificate, in base64, as Secrets hold them; $HASH(x) and
@@ -753,6 +754,13 @@ class Scenario:
                 return base64.b64encode(f.read()).decode()
         text = re.sub(r"\$(HASH|SPKI)\(([^)]*)\)", pin, text)
         return re.sub(r"\$(CERT|KEY|CRL)\(([^)]*)\)", file, text)
+
+    def six(self, text):
+        def number(m):
+            if m.group(1) not in self.ports6:
+                self.ports6[m.group(1)] = free_port()
+            return str(self.ports6[m.group(1)])
+        return re.sub(r"\$SIX([a-z])", number, text)
 
     def compile(self, pod):
         source = os.path.join(self.dir, "objects.yaml")
@@ -1257,12 +1265,15 @@ class Scenario:
             listens += ["--outbound", "%s:%d=%s" % (self.ip(180 + n), self.port, host)]
         extra = []
         if "inbound" in words:
-            listens = ["--inbound", "%s:%d=%s:%d" % (self.address(pod), self.port,
-                                                     self.address(pod, 30), self.port)]
+            at = [self.six(w[3:]) for w in words if w.startswith("at=")]
+            listens = ["--inbound", "%s=%s:%d" % (at[0] if at else "%s:%d" % (self.address(pod), self.port),
+                                                  self.address(pod, 30), self.port)]
         if pod in self.identities:
             extra += ["--cert", "%s/%s.pem" % (self.dir, pod), "--key", "%s/%s.key" % (self.dir, pod),
                       "--roots", self.dir + "/ca.pem"]
-        extra += [w for w in words if w.startswith("--")]
+        for w in words:
+            if w.startswith("--"):
+                extra += self.six(w).replace("$PORT", str(self.port)).split("=", 1)
         Proxy(self, pod, config, extra, listens, "log-unread" in words)
 
     def do_gateway(self, pod, *words):
@@ -1674,7 +1685,7 @@ class Scenario:
         for w in words:
             w = re.sub(r"@ip:(\w+)", lambda m: self.target(m.group(1))[0], w)
             w = re.sub(r"@(\w+)", lambda m: "%s:%d" % self.target(m.group(1)), w)
-            argv.append(os.path.expandvars(w.replace("$PORT", str(self.port)).replace("$DIR", self.dir)))
+            argv.append(os.path.expandvars(self.six(w).replace("$PORT", str(self.port)).replace("$DIR", self.dir)))
         started = time.monotonic()
         p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
                            stdin=subprocess.DEVNULL, cwd=self.dir)
