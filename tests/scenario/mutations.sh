@@ -21,7 +21,7 @@ origin-plain-dialled^origin-dialled^proxy/upstream/cluster.c^    if (origin_want
 shared-as-http2^shared^proxy/h2_down.c^return d->down.info.shared ? HTTP_1_1 : HTTP_2;^return d->down.info.shared ? HTTP_2 : HTTP_2;
 shared-never^shared^proxy/upstream/pool.c^    a->shared = a->may_share && !a->h2^    a->shared = a->may_share && a->h2
 shared-alone^shared^proxy/upstream/pool.c^h->active == 1 &&^h->active == 0 &&
-shared-against-rule^shared-not^proxy/upstream/pool.c^!c->cfg.keep_http1 && !pool->max_connections^!pool->max_connections
+shared-against-rule^shared-not^proxy/upstream/pool.c^!c->cfg->keep_http1 && !pool->max_connections^!pool->max_connections
 shared-with-strangers^shared-not^proxy/upstream/h2_up.c^    if (u->shared && !slice_is(tls_chan_alpn(u->conn.chan), TULLE_SHARED_ALPN)) {^    if (u->shared && !chan_is_tls(u->conn.chan)) {
 h2-crowd-joined^h2-crowded^proxy/upstream/h2_up.c^(picky && (conn_crowded(u) || (a->once^(picky && ((a->once
 failed-write-forgotten^idle-close-put^proxy/upstream/h1_up.c^            chan_resume(u->conn.chan);\n            return;\n        }\n        buf_consume^            return;\n        }\n        buf_consume
@@ -59,7 +59,7 @@ outlier-for-ever^outlier^mesh/match/outlier.c^if (now_ns < s->until_ns)^if (now_
 outlier-panic-off^outlier-panic^mesh/match/locality.c^(uint64_t)g->healthy * 100 < (uint64_t)g->hosts * percent;^(uint64_t)g->healthy * 100 < (uint64_t)g->hosts * percent / 1000;
 outlier-split-off^outlier-local^mesh/match/outlier.c^if (local && o->split_local)^if (local && !o)
 outlier-codes-off^outlier-local^mesh/match/outlier.c^if (o->codes[i] == status)^if (o->codes[i] == status + 1)
-hash-off^hash-header^proxy/upstream/choose.c^bool hashed = how && how->hashed && c->cfg.balancer == PROG_HASH;^bool hashed = how && how->hashed && !c->cfg.balancer;
+hash-off^hash-header^proxy/upstream/choose.c^bool hashed = how && how->hashed && c->cfg->balancer == PROG_HASH;^bool hashed = how && how->hashed && !c->cfg->balancer;
 hash-cookie-off^hash-cookie^proxy/stream_attempt.c^    if (s->set_cookie.len)^    if (!s->worker)
 hash-ejected-used^hash-ejected^proxy/upstream/choose.c^return g->panic || !health_out(h, now);^return g->panic || now;
 locality-off^locality-failover^proxy/upstream/cluster.c^h->group = r->places ? locality_group(r->places, &r->self, eps, e) : 0;^h->group = 0;
@@ -68,10 +68,10 @@ locality-shares-off^locality-distribute^proxy/upstream/choose.c^if (at < l->grou
 tcp-idle-off^tcp-lifetime^proxy/tcp.c^if (t && t->idle_timeout_ms)^if (t && t->idle_timeout_ms == 1)
 tcp-life-off^tcp-lifetime^proxy/tcp.c^    if (t && t->max_duration_ms) {^    if (t && t->max_duration_ms == 1) {
 pool-life-off^pool-lifetime^proxy/upstream/pool.c^if (!t || !t->max_duration_ms)^if (!t || t->max_duration_ms)
-pool-connections^overflow^proxy/upstream/pool.c^return c->cfg.pool.max_connections && c->conns >= c->cfg.pool.max_connections;^return c->cfg.pool.max_connections && c->conns > 1000;
-pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg.pool.max_requests && c->requests >= c->cfg.pool.max_requests) {^if (c->cfg.pool.max_requests && c->requests > 1000) {
+pool-connections^overflow^proxy/upstream/pool.c^return c->cfg->pool.max_connections && c->conns >= c->cfg->pool.max_connections;^return c->cfg->pool.max_connections && c->conns > 1000;
+pool-requests^pool-requests^proxy/upstream/pool.c^if (c->cfg->pool.max_requests && c->requests >= c->cfg->pool.max_requests) {^if (c->cfg->pool.max_requests && c->requests > 1000) {
 pool-per-connection^pool-requests^proxy/upstream/h1_up.c^!(max && u->served >= max)^!(max && u->served > 1000)
-pool-retries^pool-retries^proxy/upstream/pool.c^return !c->cfg.pool.max_retries || c->retries < c->cfg.pool.max_retries;^return !c->cfg.pool.max_retries || c->retries < 1000;
+pool-retries^pool-retries^proxy/upstream/pool.c^return !c->cfg->pool.max_retries || c->retries < c->cfg->pool.max_retries;^return !c->cfg->pool.max_retries || c->retries < 1000;
 retry-budget-off^retry-budget^proxy/upstream/pool.c^return c->retries < retry_budget_limit(b, c->requests + ended);^return c->retries < 1000 + ended;
 retry-budget-now^retry-budget-interval^proxy/upstream/pool.c^return c->retries < retry_budget_limit(b, c->requests + ended);^return c->retries < retry_budget_limit(b, c->requests);
 pool-idle^pool-idle^proxy/upstream/pool.c^: ms                ? ms * NS_PER_MS^: ms == 1           ? ms * NS_PER_MS
@@ -128,8 +128,8 @@ grpc-timeout-ignored^h2-grpc^proxy/stream_route.c^        ns = MAX(asked, 1);^  
 h2-to-http2-ports^h2-upstream^proxy/upstream/pool.c^        return p != PROG_HTTP;^        return false;
 dns-answer-lost^dns-entry^proxy/hostnames.c^        if (a->result == RESOLVER_NONE) /* its own server says so */^        if (a->result != RESOLVER_ADDRESSES)
 dns-not-again^dns-entry^proxy/hostnames.c^    loop_timer_in(h->all->loop, &h->timer, wait_ns(h, a->ttl_s), again);^    (void)again, (void)wait_ns;
-dns-first-of-all^dns-round-robin^proxy/upstream/cluster.c^    bool first = r->c->cfg.dns_first;^    bool first = false;
-mutual-without-a-word^egress-mutual^proxy/upstream/dial.c^        if (!h->mtls && !h->cluster->cfg.subject_alt_names.n)^        if (!h->mtls && !h->cluster)
+dns-first-of-all^dns-round-robin^proxy/upstream/cluster.c^    bool first = r->c->cfg->dns_first;^    bool first = false;
+mutual-without-a-word^egress-mutual^proxy/upstream/dial.c^        if (!h->mtls && !h->cluster->cfg->subject_alt_names.n)^        if (!h->mtls && !h->cluster)
 dns-names-unsaid^egress-tls^mesh/compile/rule.c^        to->subject_alt_names = cc_copy_strings(c, &t->se->se->subject_alt_names);^
 entries-of-others^workload-entry^mesh/index/entries.c^    return want && !entry->invalid;^    return false;
 entry-weight-lost^workload-entry^mesh/compile/endpoints.c^    to->weight = e->weight.set && e->weight.v ? e->weight.v : 1;^    to->weight = 1;
