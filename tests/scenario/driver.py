@@ -1547,9 +1547,9 @@ class Scenario:
         self.streams[name] = Stream(socket.create_connection(self.target(target), WAIT))
 
     def do_open_many(self, n, target, request, pattern):
-        """So many connections, each with one request that is answered."""
+        """So many connections, or what this machine lets a process open, each with one request that is answered."""
         at = self.target(target)
-        for _ in range(int(n)):
+        for _ in range(min(int(n), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1000)):
             s = Stream(socket.create_connection(at, WAIT))
             s.sock.sendall(unescape(request))
             while not re.search(pattern.encode(), s.buf, re.S):
@@ -1977,6 +1977,7 @@ def free_port():
 def main():
     # No core file must come of a crash, however much whoever starts the proxy allows.
     resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     if len(sys.argv) < 2:
         print("usage: run.sh BUILD_DIR [SCENARIO]", file=sys.stderr)
         return 2
