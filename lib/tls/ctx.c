@@ -2,6 +2,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/sha.h>
+#include <openssl/x509v3.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
@@ -110,8 +111,12 @@ static int roots_load(SSL_CTX *ssl, struct slice pem, struct err *err)
     if (!bio)
         return pem.len ? tls_err(err, ERR_NOMEM, "roots") : 0;
     for (X509 *cert; (cert = PEM_read_bio_X509(bio, NULL, tls_no_password, NULL));) {
-        int ok = X509_STORE_add_cert(store, cert);
+        int ok;
 
+        /* Extensions are parsed when first asked for: here, and not in the handshakes of several
+         * threads at a time. One that is wrong is the matter of the chain that needs it. */
+        X509_check_purpose(cert, -1, 0);
+        ok = X509_STORE_add_cert(store, cert);
         X509_free(cert);
         if (ok != 1)
             return tls_err(err, ERR_INVALID, "roots");
