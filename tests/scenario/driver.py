@@ -596,6 +596,8 @@ class Proxy:
 
     def stop(self):
         if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # it starts no other data process meanwhile
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             for pid in self.children():
                 os.kill(pid, signal.SIGKILL)
             self.process.kill()
@@ -1051,6 +1053,10 @@ class Scenario:
         new connections: each is answered 200, and memory stays as it is."""
         (p,) = self.proxies.values()
         programs, failed, over, answered = [], [], threading.Event(), [0]
+        n = int(n) // (4 if os.environ.get("SCENARIO_SANITIZER") else 1)
+        # KB in the second and the last quarter: bursts come and go, a leak stays. Some time among the first 900 the heap
+        # takes 64 to 100 KB that it keeps; then nothing, for thousands. 128 KB in 600 are 0.2 KB each.
+        least = {1: 1 << 30, 3: 1 << 30}
         for objects in (self.objects, [text]):
             kept, self.objects = self.objects, objects
             with open(self.compile(p.pod), "rb") as f:
@@ -1069,7 +1075,7 @@ class Scenario:
                         failed.append(repr(e))
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        for i in range(int(n)):
+        for i in range(n):
             said = os.path.getsize(p.log_path)
             with open(p.config + ".new", "wb") as f:
                 f.write(programs[(i + 1) % 2])
@@ -1077,15 +1083,15 @@ class Scenario:
             p.process.send_signal(signal.SIGHUP)
             need(eventually(lambda: "Configuration read again" in p.text(said)),
                  "not read again: " + p.text()[-500:])
-            if i == int(n) // 4:
-                low = p.anonymous_kb()
-        high = p.anonymous_kb()
+            quarter = i * 4 // n
+            if quarter in least:
+                least[quarter] = min(least[quarter], p.anonymous_kb())
         over.set()
         thread.join(WAIT)
         need(not failed, "%d of %d requests failed: %s" % (len(failed), answered[0], failed[:3]))
-        need(answered[0] > int(n), "only %d requests" % answered[0])
-        need(os.environ.get("SCENARIO_SANITIZER") or high <= low * 1.05 + 32,
-             "anonymous memory went from %d to %d KB" % (low, high))
+        need(answered[0] > n, "only %d requests" % answered[0])
+        need(os.environ.get("SCENARIO_SANITIZER") or least[3] <= least[1] + 128,
+             "anonymous memory went from %d to %d KB" % (least[1], least[3]))
 
     def do_churn(self, *names, text):
         """Until these in the background have ended, each proxy reads the other of two configurations, this one and that of
