@@ -217,11 +217,12 @@ static void renew(struct served *s, const struct prog_gate *g, const struct sour
     struct pemfile_stamp now[FILES];
     struct tls_ctx *tls;
     struct err err = {0};
+    bool same = s->secrets == from->secrets;
     for (int i = 0; i < FILES; i++)
         now[i] = pemfile_stamp(from->path[i]);
     s->tried_ns = now_ns;
     s->secrets = from->secrets;
-    if (s->tls && !s->why[0] && memcmp(now, s->stamps, sizeof now) == 0 && g->n_files)
+    if (same && s->tls && !s->why[0] && memcmp(now, s->stamps, sizeof now) == 0)
         return;
     if (build(g, from, &tls, &err) < 0) {
         snprintf(s->why, sizeof s->why, "%.150s", err.msg);
