@@ -89,7 +89,8 @@ gateway-names-off^gateway-tls^proxy/served.c^        .n_peer_names = clients ? g
 ingress-tls-plain^ingress-tls^proxy/incoming.c^    if (own) {\n        start_own_tls^    if (own && !eof && !info) {\n        start_own_tls
 ingress-tls-principal^ingress-tls^proxy/incoming.c^    if (own) { /* a client^    if (own && !w) { /* a client
 ingress-tls-secret^ingress-tls^mesh/compile/inbound.c^    return slice_eq(o->meta->ns, cc_ns(c)) && !api_selector_is_all(&o->sc->selector);^    return c && o;
-served-stale^gateway-files^proxy/served.c^memcmp(now, s->stamps, sizeof now) == 0 ^s->stamps[0].size 
+served-stale^gateway-files^proxy/served.c^&& memcmp(now, s->stamps, sizeof now) == 0)^)
+served-old-roots^gateway-files-roots^proxy/served.c^if (same && s->tls^if (s->tls
 pins-off^gateway-files^lib/tls/verify.c^    if (!wrong && t->ctx->n_pins &&^    if (!wrong && !t->ctx &&
 gateway-auto-shared^gateway-auto^mesh/compile/vhost.c^    b->s->clusters[i].name = b->s->clusters[i].sni;^    b->s->clusters[i].sni = b->s->clusters[i].name;
 gateway-auto-off^gateway-auto^proxy/gate.c^    return g && g->tls == PROG_GATE_AUTO ? g : prog_gate_of_sni(p, sni);^    return g && !p ? g : prog_gate_of_sni(p, sni);
