@@ -21,6 +21,23 @@ step() { # step NAME COMMAND...: run, remember a failure, go on
     fi
 }
 
+# Jobs beside the steps write their status into a file: the shell forgets that of a pid which it meets
+# again, and the tests use up more pids than there are.
+background() { # background LOG COMMAND...: sets $pid
+    local log=$1
+    shift
+    rm -f "$log.rc"
+    {
+        "$@" >"$log" 2>&1
+        echo $? >"$log.rc"
+    } &
+    pid=$!
+}
+ended() { # ended PID LOG: waits; the job's status, 1 when it was killed
+    wait "$1" 2>/dev/null
+    return "$(cat "$2.rc" 2>/dev/null || echo 1)"
+}
+
 say "packages"
 tools/deps.sh || exit 1
 tools/deps.sh interop || exit 1 # here: two installations at a time wait for nobody
@@ -30,8 +47,8 @@ cluster=no
 if [ "$(id -u)" -eq 0 ]; then
     cluster=yes
     say "test cluster: building in the background (about 10 minutes when nothing is cached)"
-    tests/cluster/build.sh >"$cluster_log" 2>&1 &
-    cluster_pid=$!
+    background "$cluster_log" tests/cluster/build.sh
+    cluster_pid=$pid
 fi
 
 # Sanitizers are slow, and slower beside others: Check's limit for one test is ten times as long.
@@ -57,22 +74,22 @@ fi
 
 beside_log=$(mktemp)
 say "clang, ASan and UBSan, TSan: begun beside what follows"
-beside >"$beside_log" 2>&1 &
-beside_pid=$!
+background "$beside_log" beside
+beside_pid=$pid
 
 memory_log=$(mktemp)
 say "memory gates: begun beside what follows"
-make memory >"$memory_log" 2>&1 &
-memory_pid=$!
+background "$memory_log" make memory
+memory_pid=$pid
 
 interop_log=$(mktemp)
 say "real clients and servers: begun beside what follows"
-make interop >"$interop_log" 2>&1 &
-interop_pid=$!
+background "$interop_log" make interop
+interop_pid=$pid
 
 if [ "$cluster" = yes ]; then
     say "test cluster: waiting for its build"
-    if wait "$cluster_pid"; then
+    if ended "$cluster_pid" "$cluster_log"; then
         tail -n 3 "$cluster_log"
         # From nothing: what an earlier run left installed would have a say in these tests.
         # (Not from under a run or a demo that has the cluster: their lock, as tests/e2e/run.sh has it.)
@@ -97,7 +114,7 @@ fi
 # finish PID LOG: what was begun beside the others; its status, and its output without make's.
 finish() {
     local rc=0
-    wait "$1" || rc=$?
+    ended "$1" "$2" || rc=$?
     grep -vE '^(  [A-Z]+ |make)' "$2"
     return $rc
 }
@@ -106,7 +123,7 @@ step "real clients and servers through two sidecars" finish "$interop_pid" "$int
 step "build with clang; unit tests under ASan, UBSan and TSan" finish "$beside_pid" "$beside_log"
 step "scenarios under ASan and UBSan" make -j"$jobs" FLAVOUR=asan scenario # alone: their waits are for the proxy, not for a core
 step "scenarios under TSan" make -j"$jobs" FLAVOUR=tsan scenario
-rm -f "$cluster_log" "$beside_log" "$memory_log" "$interop_log"
+rm -f "$cluster_log"* "$beside_log"* "$memory_log"* "$interop_log"*
 
 say "result"
 if [ ${#failed[@]} -gt 0 ]; then
